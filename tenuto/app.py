@@ -1,0 +1,376 @@
+"""Tenuto: one door in. Here the parts are wired together, and nothing else is."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeAlias, TypeVar, overload
+from uuid import UUID
+
+from tenuto import doctor
+from tenuto.config import Config
+from tenuto.doctor import Finding, Health
+from tenuto.errors import EmptyFilter, InvalidJob, InvalidUrl, JobNotFound, MissingExtra, NotStarted, UnknownWorker
+from tenuto.features.feature import fold_store
+from tenuto.handles import QueueHandle, WorkflowHandle, status_of
+from tenuto.job import AVAILABLE, Duration, Job, JobState, check_tags, id_of, seconds
+from tenuto.runtime.crew import Crew
+from tenuto.runtime.node import Node
+from tenuto.runtime.notifier import Notifier
+from tenuto.runtime.producer import tell_settled
+from tenuto.storage import reading, steer, store, upkeep
+from tenuto.storage.database import Database, Hint, Verb
+from tenuto.storage.sqlite import SQLite
+from tenuto.storage.steer import Changes, Filter, Steered
+from tenuto.worker import resolve
+from tenuto.workflow import Workflow, WorkflowStatus
+
+J = TypeVar("J", bound=Job[Any, Any])
+AnyJob: TypeAlias = Job[Any, Any]
+Named: TypeAlias = AnyJob | UUID | str
+
+
+class Tenuto:
+    """An app: the door to one database of jobs. With `queues` (slots by name) it works on them, without it only
+    enqueues, waits and steers.
+
+    Nothing is connected before `async with` or `start()`. `url` is `sqlite:///file.db` or `postgresql://…`; every
+    argument that is left out comes from the environment (`TENUTO_URL`, …), `tenuto.toml` or `pyproject.toml`.
+    Raises ConfigError for settings that cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        queues: Mapping[str, int] | None = None,
+        name: str | None = None,
+        schema: str | None = None,
+        node: str | None = None,
+        lease: Duration | None = None,
+        grace: Duration | None = None,
+        keep_jobs: Duration | None = None,
+        keep_workflows: Duration | None = None,
+        connections: int | None = None,
+    ) -> None:
+        given = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
+        self.config = Config.load(given)
+        self.name = self.config.name
+        self.database = open_database(self.config)
+        self._node = Node(self.database, self.config.node, self.config.lease)
+        self._notifier = Notifier(self._node)
+        self._crew: Crew | None = None
+        self._is_open = False
+        self._signals = 0
+
+    def __repr__(self) -> str:
+        return f"<Tenuto {self.name!r}, {'open' if self._is_open else 'not open'}>"
+
+    # ── open and close ──
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Connect, and work if there are queues.
+
+        An empty SQLite file gets its tables, and an app with queues brings older ones up to date; PostgreSQL's are
+        made by `tenuto migrate`. Raises StorageUnavailable, NotMigrated, SchemaTooNew, LiveNodes.
+        """
+        if self._is_open:
+            return
+        await self.database.open()
+        try:
+            await self._prepare_tables()
+            self._notifier.start()
+            self._is_open = True
+            if self.config.queues:
+                await self._work_on(self.config.queues)
+        except BaseException:
+            await self._close()
+            raise
+
+    async def stop(self, grace: Duration | None = None) -> None:
+        """Claim no more, let running jobs end within the grace, release the rest unspent, and disconnect."""
+        if not self._is_open:
+            return
+        within = self.config.grace if grace is None else seconds("grace", grace)
+        if self._crew is not None:
+            await self._crew.stop(within.total_seconds())
+            self._crew = None
+        await self._close()
+
+    async def _close(self) -> None:
+        self._is_open = False
+        self._node.end()
+        await self._notifier.stop()
+        await self.database.close()
+
+    async def work(self) -> None:
+        """Work until SIGTERM or SIGINT, then stop gracefully; a second signal releases at once what still runs."""
+        done = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled, done)
+        try:
+            async with self:
+                await done.wait()
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    def _signalled(self, done: asyncio.Event) -> None:
+        done.set()
+        self._signals += 1
+        if self._signals > 1 and self._crew is not None:
+            self._crew.hurry()
+
+    async def _prepare_tables(self) -> None:
+        if isinstance(self.database, SQLite):
+            await self.migrate(only_empty=not self.config.queues)
+        await self.database.read(upkeep.check_schema, "tenuto migrate")
+
+    async def migrate(self, *, only_empty: bool = False) -> list[int]:
+        """Bring the tables up to date in one transaction; the versions that were run. Raises LiveNodes, SchemaTooNew."""
+        numbers = [number for number, _ in self.database.scripts if number]
+        return await self.database.migrate(upkeep.migrate, numbers, only_empty=only_empty)
+
+    async def _work_on(self, queues: Mapping[str, int]) -> None:
+        keep = {"keep_jobs": self.config.keep_jobs, "keep_workflows": self.config.keep_workflows}
+        self._crew = Crew(self, self._node, self._notifier, **keep)
+        await self._crew.start(queues)
+
+    # ── enqueue ──
+
+    @overload
+    async def enqueue(self, work: J) -> J: ...
+    @overload
+    async def enqueue(self, work: Workflow) -> Workflow: ...
+    @overload
+    async def enqueue(self, work: Sequence[J]) -> list[J]: ...
+    async def enqueue(self, work: Any) -> Any:
+        """Store a job, jobs or a workflow, all or none, and give back what was given, stored.
+
+        The same id again is the same job (`existing`), so what failed in doubt can be repeated. Raises JobMismatch
+        for a taken id, what `Workflow.validate` raises, StorageUnavailable and NotStarted.
+        """
+        if isinstance(work, Workflow):
+            rows = work.rows()
+            sealed = [await self._sealed(job) for job in rows.jobs]
+            stored = await self._run(store.enqueue_workflow, work.id, work.name, sealed, rows.nodes, rows.edges)
+            self._tell_due(stored)
+            return work.stored(dict(zip(work.step_names, _as_given(stored, rows.jobs), strict=True)))
+        jobs = [work] if isinstance(work, Job) else list(work)
+        stored = await self._run(store.enqueue, [await self._sealed(job) for job in jobs]) if jobs else []
+        self._tell_due(stored)
+        given_back = _as_given(stored, jobs)
+        return given_back[0] if isinstance(work, Job) else given_back
+
+    async def _sealed(self, job: AnyJob) -> AnyJob:
+        """The job as its worker's features want it stored."""
+        try:
+            features = resolve(job.worker).storing
+        except UnknownWorker:
+            return job
+        return await fold_store(features, job) if features else job
+
+    def _tell_due(self, stored: Iterable[AnyJob]) -> None:
+        due = {job.queue for job in stored if job.state is AVAILABLE and not job.existing}
+        self._notifier.tell(Hint("insert", queue) for queue in due)
+
+    # ── read ──
+
+    async def fetch(self, job: Named) -> AnyJob:
+        """The job as it is stored now. Raises JobNotFound."""
+        id = id_of(job)
+        found = await self._read(reading.fetch, [id])
+        if id not in found:
+            raise JobNotFound(id)
+        return found[id]
+
+    async def find(
+        self,
+        *,
+        state: JobState | str | Sequence[JobState | str] | None = None,
+        queue: str | None = None,
+        worker: str | None = None,
+        workflow: UUID | str | None = None,
+        tag: str | None = None,
+        limit: int = 100,
+        before: Named | None = None,
+    ) -> list[AnyJob]:
+        """The jobs that fit every filter given, newest first; `before` goes on where a page ended."""
+        which = _filter(state=state, queue=queue, worker=worker, workflow=workflow, tag=tag)
+        return await self._read(reading.find, which, limit, None if before is None else id_of(before))
+
+    async def counts(self) -> dict[str, dict[str, int]]:
+        """How many jobs each queue holds, by state. It looks at every job: for people, not for loops."""
+        counted: dict[str, dict[str, int]] = {}
+        for row in await self._read(reading.counts):
+            counted.setdefault(row.queue, {})[row.state] = row.jobs
+        return counted
+
+    async def workflows(
+        self, *, state: str | None = None, name: str | None = None, limit: int = 100, before: UUID | str | None = None
+    ) -> list[WorkflowStatus]:
+        """Workflows, newest first, without their steps; `state` is running or finished."""
+        last = None if before is None else id_of(before)
+        return [status_of(row) for row in await self._read(reading.find_workflows, state, name, limit, last)]
+
+    def workflow(self, id: UUID | str) -> WorkflowHandle:
+        """One stored workflow: its status, its end, the results of its steps."""
+        self._check_open()
+        return WorkflowHandle(id_of(id), self.database, self._notifier)
+
+    def queue(self, name: str) -> QueueHandle:
+        """One queue, to pause, resume, scale, start or stop."""
+        self._check_open()
+        return QueueHandle(name, self.database, self._notifier)
+
+    # ── steer ──
+
+    async def cancel(self, jobs: Named | Iterable[Named] | None = None, **which: Any) -> list[str]:
+        """Cancel jobs, and what waits for them; the ids it changed. Name them, or filter as `find` does.
+
+        After it returns none of them starts any more. A running one is told: an async one stops at its next await,
+        a plain function sees `current_job().cancelled`. Raises EmptyFilter.
+        """
+        return await self._steer("cancel", jobs, which, steer.cancel)
+
+    async def retry(self, jobs: Named | Iterable[Named] | None = None, *, keep_results: bool = False, **which: Any) -> list[str]:
+        """Make jobs due again at once, with room for one more attempt; the ids it changed.
+
+        Nothing happens to one that runs, is due, or waits for its needs. A step's stored result is cleared unless
+        `keep_results`, and its workflow lives again. Raises NeedsUnmet for a step named here whose own need ended
+        badly, and EmptyFilter.
+        """
+        options = {"keep_results": keep_results, "strict": jobs is not None}
+        return await self._steer("retry", jobs, which, steer.retry, **options)
+
+    async def delete(self, jobs: Named | Iterable[Named] | None = None, **which: Any) -> list[str]:
+        """Delete jobs that are not running; the ids it deleted. Steps behind an unfinished one are cancelled, unless
+        they ignore it. Raises EmptyFilter."""
+        return await self._steer("delete", jobs, which, steer.delete)
+
+    async def update(
+        self, jobs: Named | Iterable[Named] | None = None, changes: Changes | None = None, **which: Any
+    ) -> list[str]:
+        """Change jobs that neither run nor ended; the ids it changed: `await app.update(job, {"priority": 0})`.
+
+        Raises InvalidJob for a change that cannot be, and EmptyFilter.
+        """
+        return await self._steer("update", jobs, which, steer.update, changes or {})
+
+    async def _steer(
+        self,
+        verb: str,
+        jobs: Named | Iterable[Named] | None,
+        which: Mapping[str, Any],
+        act: Callable[..., Verb[Steered]],
+        *more: Any,
+        **options: Any,
+    ) -> list[str]:
+        """Run a steering verb over the jobs named, or in batches over those that a filter finds."""
+        if jobs is not None:
+            if which:
+                raise EmptyFilter(f"{verb}, which takes jobs or a filter, not both:")
+            one = isinstance(jobs, Job | UUID | str)
+            ids = [id_of(job) for job in ([jobs] if one else jobs)]  # type: ignore[union-attr,list-item]
+            return await self._act(act, ids, *more, **options) if ids else []
+        matching = _filter(**which)
+        if matching == Filter():
+            raise EmptyFilter(verb)
+        changed: list[str] = []
+        after: str | None = None
+        while batch := await self._read(steer.match, matching, after):
+            changed += await self._act(act, batch, *more, **options)
+            after = batch[-1]
+        return changed
+
+    async def _act(self, act: Callable[..., Verb[Steered]], ids: list[str], *more: Any, **options: Any) -> list[str]:
+        steered = await self._run(act, ids, *more, **options)
+        tell_settled(self._notifier, steered.settled)
+        if steered.told:
+            self._notifier.tell([Hint("signal")])
+        return steered.ids
+
+    # ── health ──
+
+    async def health(self) -> Health:
+        """This node's counters, what runs on it, every live node, and the age of the oldest job that is due."""
+        running = {} if self._crew is None else self._crew.running
+        self._check_open()
+        return await doctor.health(self.database, self._node, running)
+
+    async def check(self) -> list[Finding]:
+        """What the doctor finds on the live database: each invariant, with what breaks it."""
+        self._check_open()
+        return await doctor.check(self.database)
+
+    # ── the database ──
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise NotStarted
+
+    async def _run(self, verb: Callable[..., Verb[Any]], *args: Any, **kwargs: Any) -> Any:
+        self._check_open()
+        return await self.database.run(verb, *args, **kwargs)
+
+    async def _read(self, verb: Callable[..., Verb[Any]], *args: Any, **kwargs: Any) -> Any:
+        self._check_open()
+        return await self.database.read(verb, *args, **kwargs)
+
+
+def open_database(config: Config) -> Database:
+    """The database that the URL names, not yet connected. Raises InvalidUrl, MissingExtra, SQLiteTooOld."""
+    scheme, _, rest = config.url.partition("://")
+    if scheme == "sqlite":
+        return _sqlite(rest, config)
+    if scheme in ("postgres", "postgresql"):
+        try:
+            from tenuto.storage.postgres import Postgres  # noqa: PLC0415 - only where it is used: an extra
+        except ImportError:
+            raise MissingExtra("PostgreSQL", "postgres") from None
+        return Postgres(config.url, schema=config.namespace, connections=config.connections)
+    raise InvalidUrl(f"a URL begins with sqlite:/// or postgresql://, and this one with {scheme[:20]!r}")
+
+
+def _sqlite(rest: str, config: Config) -> Database:
+    path = rest.removeprefix("/").partition("?")[0]
+    if not rest.startswith("/") or not path or path.startswith(":memory"):
+        raise InvalidUrl("an SQLite URL names a file: sqlite:///jobs.db, or sqlite:////var/lib/jobs.db")
+    if config.namespace != "tenuto":
+        raise InvalidUrl("schema= is for PostgreSQL; on SQLite give each app a file of its own")
+    return SQLite(Path(path))
+
+
+def _filter(
+    *,
+    state: JobState | str | Sequence[JobState | str] | None = None,
+    queue: str | None = None,
+    worker: str | None = None,
+    workflow: UUID | str | None = None,
+    tag: str | None = None,
+) -> Filter:
+    """A filter by keywords, as the store takes it. Raises InvalidJob for a word that is no state."""
+    states = None if state is None else [state] if isinstance(state, str) else list(state)
+    for word in states or ():
+        if word not in store.STATES:
+            raise InvalidJob(f"{word!r} is no state of a job; there are {', '.join(JobState)}")
+    return Filter(
+        None if states is None else [str(word) for word in states],
+        queue,
+        worker,
+        None if workflow is None else id_of(workflow),
+        None if tag is None else check_tags([tag])[0],
+    )
+
+
+def _as_given(stored: Sequence[AnyJob], given: Sequence[AnyJob]) -> list[AnyJob]:
+    """Jobs as stored, with the args that their owner gave: what was sealed stays readable to who made it."""
+    return [now if now.existing else now.replace(args=job.args) for now, job in zip(stored, given, strict=True)]

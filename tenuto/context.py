@@ -1,0 +1,54 @@
+"""The running job: which one it is, and what it may reach."""
+
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from tenuto.errors import NotInJob
+from tenuto.job import Job
+
+
+@dataclass(slots=True)
+class Needs:
+    """What came with the claim of a step: its deps' results as stored text, and its own earlier one.
+
+    A name in `results` with None is a dep that has stored nothing.
+    """
+
+    results: dict[str, str | None] = field(default_factory=dict)
+    own: str | None = None
+    unmet: int = 0  # needs that are not met: it should not have been claimed
+    deferred: bool = False  # results were too large to come along, and are to be read before it starts
+
+
+@dataclass(slots=True)
+class Running:
+    """One attempt under way: its job, its needs, and the two doors to the database that a step has."""
+
+    job: Job[Any, Any]
+    app: Any
+    needs: Needs
+    has_step: Callable[[Job[Any, Any], str], bool]  # blocking, a short read
+    store_result: Callable[[Job[Any, Any], str], Awaitable[None]]
+
+
+running: ContextVar[Running] = ContextVar("tenuto_running")
+
+
+def current(what: str) -> Running:
+    """The attempt this code runs in. Raises NotInJob, naming `what` was asked for, outside of one."""
+    found = running.get(None)
+    if found is None:
+        raise NotInJob(what)
+    return found
+
+
+def current_job() -> Job[Any, Any]:
+    """The job this code runs in; its `cancelled` turns true when it is asked to stop. Raises NotInJob."""
+    return current("current_job()").job
+
+
+def current_app() -> Any:
+    """The app that runs this job, one of perhaps several in the process. Raises NotInJob."""
+    return current("current_app()").app

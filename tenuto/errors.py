@@ -1,0 +1,403 @@
+"""Every error Tenuto raises on purpose: what happened, to which value, and what to do next.
+
+TenutoError
+├── ConfigError             an option, a URL or a setting that cannot be used
+│   ├── InvalidUrl              the database's address cannot be understood
+│   └── MissingExtra            a library of an optional extra is not installed
+├── DefinitionError         something a program declares is wrong
+│   ├── InvalidJob              an option of a worker or a job is out of its range
+│   ├── InvalidArgs             args do not fit the worker's declaration (field paths and reasons)
+│   ├── DuplicateWorker         two workers claim one name
+│   ├── UnknownWorker           no worker of that name is registered here
+│   └── InvalidWorkflow         a workflow that cannot be stored
+│       ├── EmptyWorkflow, DuplicateStep, DuplicateJob, ForeignStep
+│       └── UnknownDependency, CycleFound
+├── CodecError              a value that cannot travel
+│   ├── Unencodable, UnencodableResult
+│   ├── TooLarge, ResultTooLarge
+│   └── Undecodable
+├── ResultError             a step asked for a result it cannot have
+│   ├── NoWorkflow, StepNotFound, NotADependency, NoResult
+│   └── NotInJob
+├── NotFound                nothing is stored under that id or name
+│   └── JobNotFound, WorkflowNotFound
+├── Refused                 a verb that would break a promise
+│   ├── JobMismatch             the same id again, with another content
+│   ├── NeedsUnmet              a step whose own need ended badly cannot be retried alone
+│   ├── EmptyFilter             a filter that names nothing would mean everything
+│   ├── StaleAttempt            this attempt is no longer the job's: its writes are refused
+│   └── NotStarted              the app is not open
+├── StorageError            the database
+│   ├── StorageUnavailable      it does not answer; nothing is known of the last write
+│   ├── StorageRejected         it refused what it was given
+│   ├── SchemaError: NotMigrated, SchemaTooNew, LiveNodes
+│   ├── SQLiteTooOld, PostgresTooOld
+│   └── Forked                  a child process used its parent's connection
+├── JobTimedOut             one attempt ran longer than its timeout
+└── WaitTimedOut            a wait ended first; what was waited for goes on
+"""
+
+from collections.abc import Sequence
+
+
+class TenutoError(Exception):
+    """The root of the tree: catch it to catch everything Tenuto raises on purpose."""
+
+
+# ── configuration ─────────────────────────────────────────────────────────────────────────────────
+
+
+class ConfigError(TenutoError):
+    """An option, a URL or a setting cannot be used."""
+
+
+class InvalidUrl(ConfigError):
+    """The database's address cannot be understood."""
+
+
+class MissingExtra(ConfigError):
+    """A library that belongs to an optional extra is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an extra: pip install 'tenuto[{extra}]'")
+        self.what = what
+        self.extra = extra
+
+
+# ── definitions ───────────────────────────────────────────────────────────────────────────────────
+
+
+class DefinitionError(TenutoError):
+    """Something a program declares is wrong."""
+
+
+class InvalidJob(DefinitionError, ValueError):
+    """An option of a worker or a job is out of its range."""
+
+
+class InvalidArgs(DefinitionError, ValueError):
+    """Args do not fit what the worker declares; `problems` holds (path, reason) pairs, never values."""
+
+    def __init__(self, worker: str, problems: Sequence[tuple[str, str]]) -> None:
+        told = "; ".join(f"{path}: {reason}" if path else reason for path, reason in problems)
+        super().__init__(f"args of {worker} do not fit: {told}")
+        self.worker = worker
+        self.problems = tuple(problems)
+
+
+class DuplicateWorker(DefinitionError):
+    """Two workers claim one name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"a worker named {name!r} is already defined; give one of the two another name=")
+        self.name = name
+
+
+class UnknownWorker(DefinitionError, LookupError):
+    """No worker of that name is registered in this process."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no worker named {name!r} is registered here; import its module first")
+        self.name = name
+
+
+class InvalidWorkflow(DefinitionError, ValueError):
+    """A workflow cannot be stored as it is."""
+
+
+class EmptyWorkflow(InvalidWorkflow):
+    """A workflow without a step."""
+
+    def __init__(self) -> None:
+        super().__init__("the workflow has no step; add() at least one")
+
+
+class DuplicateStep(InvalidWorkflow):
+    """A step of that name was added before."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__(f"the workflow already has a step named {step!r}; give each step its own name")
+        self.step = step
+
+
+class DuplicateJob(InvalidWorkflow):
+    """The same Job was added before, under another name."""
+
+    def __init__(self, step: str, earlier: str) -> None:
+        super().__init__(f"step {step!r} holds the same Job as step {earlier!r}; make a new() one for each")
+        self.step = step
+        self.earlier = earlier
+
+
+class ForeignStep(InvalidWorkflow):
+    """A Step that another workflow made cannot be a dep here."""
+
+    def __init__(self, step: str, dep: str) -> None:
+        super().__init__(f"step {step!r} names {dep!r} of another workflow as a dep; deps are steps of this one")
+        self.step = step
+        self.dep = dep
+
+
+class UnknownDependency(InvalidWorkflow):
+    """A step depends on a name that no step has."""
+
+    def __init__(self, step: str, dep: str) -> None:
+        super().__init__(f"step {step!r} depends on {dep!r}, and no step has that name")
+        self.step = step
+        self.dep = dep
+
+
+class CycleFound(InvalidWorkflow):
+    """Steps wait for each other in a circle; `path` is closed: a, b, a."""
+
+    def __init__(self, path: Sequence[str]) -> None:
+        super().__init__("steps wait for each other in a circle: " + " -> ".join(path))
+        self.path = tuple(path)
+
+
+# ── values that travel ────────────────────────────────────────────────────────────────────────────
+
+
+class CodecError(TenutoError, ValueError):
+    """A value cannot travel between a program and the database."""
+
+
+class Unencodable(CodecError):
+    """A value has no stored form; `path` says where in it, `reason` why. The value itself is not shown."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}" if path else reason)
+        self.path = path
+        self.reason = reason
+
+
+class UnencodableResult(Unencodable):
+    """A job returned what cannot be stored: it is discarded, since a retry would only repeat its effects."""
+
+
+class TooLarge(CodecError):
+    """A value's stored form is over its limit; `size` and `limit` are in bytes."""
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        super().__init__(f"{what} takes {size:,} bytes when stored, and {limit:,} are allowed")
+        self.what = what
+        self.size = size
+        self.limit = limit
+
+
+class ResultTooLarge(TooLarge):
+    """A job returned more than may be kept: it is discarded, since a retry would only repeat its effects."""
+
+
+class Undecodable(CodecError):
+    """A stored text is not one the codec wrote."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the stored value cannot be read: {reason}")
+        self.reason = reason
+
+
+# ── results between steps ─────────────────────────────────────────────────────────────────────────
+
+
+class ResultError(TenutoError, LookupError):
+    """A step asked for a result it cannot have."""
+
+
+class NoWorkflow(ResultError):
+    """The running job is no step of a workflow."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {job_id} is no step of a workflow, so it has no deps to read from")
+        self.job_id = job_id
+
+
+class StepNotFound(ResultError):
+    """The workflow has no step of that name."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__(f"this workflow has no step named {step!r}")
+        self.step = step
+
+
+class NotADependency(ResultError):
+    """The step exists, but the running one does not declare it as a dep."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__(f"{step!r} is not a declared dep of this step; name it in deps= to read its result")
+        self.step = step
+
+
+class NoResult(ResultError):
+    """The step has stored nothing."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__(f"step {step!r} has stored no result")
+        self.step = step
+
+
+class NotInJob(TenutoError, RuntimeError):
+    """Only a running job has a current job; elsewhere ask the app."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} works inside a running job; elsewhere use await app.workflow(id).result(step)")
+        self.what = what
+
+
+# ── what is stored, and what may be done to it ────────────────────────────────────────────────────
+
+
+class NotFound(TenutoError, LookupError):
+    """Nothing is stored under that id or name."""
+
+
+class JobNotFound(NotFound):
+    """No job has that id; it was never stored, or has been pruned or deleted."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"no job has the id {job_id}; it was never stored, or has been pruned or deleted")
+        self.job_id = job_id
+
+
+class WorkflowNotFound(NotFound):
+    """No workflow has that id; it was never stored, or has been pruned."""
+
+    def __init__(self, workflow_id: str) -> None:
+        super().__init__(f"no workflow has the id {workflow_id}; it was never stored, or has been pruned")
+        self.workflow_id = workflow_id
+
+
+class Refused(TenutoError):
+    """The verb would break a promise, so nothing was changed."""
+
+
+class JobMismatch(Refused):
+    """The id is taken by a job with another worker or other args."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {job_id} is already stored with another worker or other args; make a new() one")
+        self.job_id = job_id
+
+
+class NeedsUnmet(Refused):
+    """A step whose own needs are unmet cannot be retried alone."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {job_id} waits for steps that did not end well; retry those first")
+        self.job_id = job_id
+
+
+class EmptyFilter(Refused):
+    """A filter that names nothing would mean every job there is."""
+
+    def __init__(self, verb: str) -> None:
+        super().__init__(f"{verb} needs a job, an id or a filter; to mean every job, filter by each state")
+        self.verb = verb
+
+
+class StaleAttempt(Refused):
+    """The job was taken from this attempt (rescued, released or settled elsewhere): its writes are refused."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"this attempt of job {job_id} is no longer the job's; what it writes is refused")
+        self.job_id = job_id
+
+
+class NotStarted(Refused):
+    """The app is not open: use `async with app`, or `await app.start()` first."""
+
+    def __init__(self) -> None:
+        super().__init__("the app is not open; use `async with app:` or `await app.start()` first")
+
+
+# ── storage ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class StorageError(TenutoError):
+    """Something between the program and its database."""
+
+
+class StorageUnavailable(StorageError):
+    """The database does not answer. Whether the last write happened is not known; repeating it is safe."""
+
+
+class StorageRejected(StorageError):
+    """The database refused what it was given; nothing was written."""
+
+
+class SchemaError(StorageError):
+    """The tables are not the ones this version works with."""
+
+
+class NotMigrated(SchemaError):
+    """The tables are missing or older than this version; `command` brings them up to date."""
+
+    def __init__(self, found: int | None, needed: int, command: str) -> None:
+        state = "has no tables of Tenuto yet" if found is None else f"is at schema version {found}, not {needed}"
+        super().__init__(f"the database {state}; run: {command}")
+        self.found = found
+        self.needed = needed
+        self.command = command
+
+
+class SchemaTooNew(SchemaError):
+    """The tables were made by a newer version than this one."""
+
+    def __init__(self, found: int, needed: int) -> None:
+        super().__init__(
+            f"the database is at schema version {found} and this program knows {needed}; "
+            "run: pip install --upgrade tenuto"
+        )
+        self.found = found
+        self.needed = needed
+
+
+class LiveNodes(SchemaError):
+    """Nodes of an older version still work on these tables; stop them before migrating."""
+
+    def __init__(self, nodes: Sequence[str]) -> None:
+        super().__init__(f"nodes still work on the older tables: {', '.join(nodes)}; stop them, then migrate")
+        self.nodes = tuple(nodes)
+
+
+class SQLiteTooOld(StorageError):
+    """This Python carries an SQLite older than 3.37."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(f"SQLite {found} is too old: Tenuto needs 3.37 or newer")
+        self.found = found
+
+
+class PostgresTooOld(StorageError):
+    """The server is older than PostgreSQL 14."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(f"PostgreSQL {found} is too old: Tenuto needs 14 or newer")
+        self.found = found
+
+
+class Forked(StorageError):
+    """A child process may not use the connection it was forked with."""
+
+    def __init__(self) -> None:
+        super().__init__("this app was opened before a fork; open another one in the child process")
+
+
+# ── time ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+class JobTimedOut(TenutoError, TimeoutError):
+    """One attempt ran longer than the job's timeout."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the attempt ran longer than its timeout of {seconds:g} s")
+        self.seconds = seconds
+
+
+class WaitTimedOut(TenutoError, TimeoutError):
+    """The wait ended first; what was waited for goes on."""
+
+    def __init__(self, what: str, seconds: float) -> None:
+        super().__init__(f"{what} did not end within {seconds:g} s; it goes on, only the waiting stopped")
+        self.what = what
+        self.seconds = seconds

@@ -1,0 +1,127 @@
+"""Handles: one workflow or one queue by name, and what can be asked of it."""
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Any, Final
+
+from tenuto import codec
+from tenuto.errors import NoResult, StepNotFound, StorageUnavailable, WaitTimedOut, WorkflowNotFound
+from tenuto.job import Duration, check_name, seconds
+from tenuto.runtime.notifier import Notifier
+from tenuto.storage import reading, steer
+from tenuto.storage.database import Database, Hint
+from tenuto.workflow import StepStatus, WorkflowStatus
+
+POLL_EVERY: Final = 1.0  # seconds: a wait never depends on a hint
+
+
+class WorkflowHandle:
+    """One stored workflow, by id. Every method reads it anew."""
+
+    def __init__(self, id: str, database: Database, notifier: Notifier) -> None:
+        self.id = id
+        self._database = database
+        self._notifier = notifier
+
+    async def status(self, *, steps: bool = True) -> WorkflowStatus:
+        """How it stands: state, outcome, steps counted by fate, and a row per step unless `steps` is False.
+
+        Without steps it costs one row, however large the workflow is. Raises WorkflowNotFound.
+        """
+        row = await self._database.read(reading.workflow, self.id)
+        if row is None:
+            raise WorkflowNotFound(self.id)
+        listed = await self._database.read(reading.steps, self.id) if steps else []
+        return status_of(row, tuple(StepStatus(**fields) for fields in listed))
+
+    async def wait(self, timeout: Duration | None = None) -> WorkflowStatus:
+        """Wait until it is finished, well or not, and give its status. `timeout=None` waits for ever.
+
+        Raises WaitTimedOut (the workflow goes on) and WorkflowNotFound. A database that is away meanwhile only
+        makes it later.
+        """
+        changed = asyncio.Event()
+        limit = None if timeout is None else seconds("timeout", timeout).total_seconds()
+        ends_at = None if limit is None else time.monotonic() + limit
+        leave = self._notifier.subscribe(lambda hint: changed.set() if _concerns(hint, self.id) else None)
+        try:
+            while not await self._is_finished(changed):
+                left = POLL_EVERY if ends_at is None else min(POLL_EVERY, ends_at - time.monotonic())
+                if left <= 0:
+                    raise WaitTimedOut(f"workflow {self.id}", limit or 0.0)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await changed.wait()
+        finally:
+            leave()
+        return await self.status()
+
+    async def _is_finished(self, changed: asyncio.Event) -> bool:
+        changed.clear()  # before the read: what is told from now on leads to another one
+        try:
+            return (await self.status(steps=False)).is_finished
+        except StorageUnavailable:
+            return False
+
+    async def result(self, step: str) -> Any:
+        """What one step stored. Raises StepNotFound, NoResult, WorkflowNotFound."""
+        found = await self._database.read(reading.step, self.id, step)
+        if found is None:
+            await self.status(steps=False)
+            raise StepNotFound(step)
+        _, _, text = found
+        if text is None:
+            raise NoResult(step)
+        return codec.decode(text)
+
+
+def _concerns(hint: Hint, id: str) -> bool:
+    return not hint.channel or (hint.channel == "settled" and hint.subject in ("", id))
+
+
+def status_of(row: reading.WorkflowRow, steps: tuple[StepStatus, ...] = ()) -> WorkflowStatus:
+    """A workflow's row as users see it."""
+    fields = row._asdict()
+    return WorkflowStatus(total=fields.pop("steps"), steps=steps, **fields)
+
+
+class QueueHandle:
+    """One queue, by name, on all nodes or on the one named by `node=`. What is asked here is kept in the database
+    and obeyed within a second, by nodes that start later too.
+    """
+
+    def __init__(self, name: str, database: Database, notifier: Notifier) -> None:
+        self.name = check_name("queue", name)
+        self._database = database
+        self._notifier = notifier
+
+    async def pause(self, *, node: str | None = None) -> None:
+        """Claim nothing more from it; what runs goes on."""
+        await self._ask(node, paused=True)
+
+    async def resume(self, *, node: str | None = None) -> None:
+        """Claim from it again."""
+        await self._ask(node, paused=False)
+
+    async def scale(self, slots: int | None, *, node: str | None = None) -> None:
+        """Run at most `slots` of its jobs at once on each node; None forgets it, and each node's own limit counts."""
+        await self._ask(node, scaled=True, slots=None if slots is None else _checked(slots))
+
+    async def start(self, slots: int, *, node: str | None = None) -> None:
+        """Work on it, with `slots` on each node, also where it was not configured."""
+        await self._ask(node, running=True, scaled=True, slots=_checked(slots))
+
+    async def stop(self, *, node: str | None = None) -> None:
+        """Work on it no more, until `start`: running jobs get the grace, then go back unspent."""
+        await self._ask(node, running=False)
+
+    async def _ask(self, node: str | None, **asked: Any) -> None:
+        await self._database.run(steer.set_queue, self.name, node=node or "", **asked)
+        self._notifier.tell([Hint("signal", self.name)])
+
+
+def _checked(slots: int) -> int:
+    if isinstance(slots, bool) or not 1 <= slots <= 100_000:
+        raise ValueError(f"slots={slots!r} is out of range: 1 to 100,000; to run nothing, pause the queue")
+    return slots

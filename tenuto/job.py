@@ -1,0 +1,230 @@
+"""One job as a frozen value, its states, and the one table of the transitions between them."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final, Generic, Self, TypeAlias
+from uuid import UUID
+
+from typing_extensions import TypeVar
+from uuid_utils import uuid7
+
+from tenuto.errors import InvalidJob
+
+Args = TypeVar("Args", default=Any)
+Result = TypeVar("Result", default=Any)
+
+Duration: TypeAlias = timedelta | float
+"""A length of time: a timedelta, or a number of seconds."""
+
+
+class JobState(StrEnum):
+    """Where a job stands. Eight words, and `TRANSITIONS` says how one follows another."""
+
+    SUSPENDED = "suspended"  # a step whose needs are not met
+    SCHEDULED = "scheduled"  # due later: asked for so, or snoozed
+    AVAILABLE = "available"  # due: any node may claim it
+    EXECUTING = "executing"  # one node's, until it settles or its lease ends
+    RETRYABLE = "retryable"  # failed, due again after its backoff
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    DISCARDED = "discarded"  # failed for good
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing but an operator's retry leads out of it."""
+        return self in TERMINAL
+
+
+SUSPENDED, SCHEDULED, AVAILABLE, EXECUTING, RETRYABLE, COMPLETED, CANCELLED, DISCARDED = JobState
+
+TERMINAL: Final = frozenset({COMPLETED, CANCELLED, DISCARDED})
+
+TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
+    SUSPENDED: frozenset({AVAILABLE, SCHEDULED, CANCELLED}),  # released; or a need ended badly
+    SCHEDULED: frozenset({AVAILABLE, CANCELLED}),  # staged
+    AVAILABLE: frozenset({EXECUTING, SCHEDULED, CANCELLED}),  # claimed; or moved to a later time
+    EXECUTING: frozenset({COMPLETED, RETRYABLE, SCHEDULED, AVAILABLE, SUSPENDED, CANCELLED, DISCARDED}),
+    RETRYABLE: frozenset({AVAILABLE, CANCELLED}),  # staged
+    COMPLETED: frozenset({AVAILABLE}),  # the three last by an operator's retry, and by nothing else
+    CANCELLED: frozenset({AVAILABLE}),
+    DISCARDED: frozenset({AVAILABLE}),
+}
+"""Every change of state there is. A deleted or pruned job is gone, which is no state."""
+
+IDENTIFIERS: Final = ("workflow_id", "workflow_name", "workflow_label")
+"""The keys of `meta` that a workflow writes once; a user's meta may not have them."""
+
+ARGS_LIMIT: Final = 1_000_000  # bytes of stored text
+META_LIMIT: Final = 64_000
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One entry of a job's `errors`: what ended an attempt, and when by the database's clock."""
+
+    attempt: int
+    at: datetime
+    kind: str  # exception | timeout | cancel | discard
+    type: str
+    message: str
+    traceback: str = field(default="", repr=False)
+
+
+class Signal:
+    """What a running attempt is told from outside; read by `Job.cancelled`."""
+
+    __slots__ = ("cancelled",)
+
+    def __init__(self) -> None:
+        self.cancelled = False
+
+
+def _nothing() -> Any:
+    return {}
+
+
+@dataclass(frozen=True)
+class Job(Generic[Args, Result]):
+    """One job: what to run, with which args, and everything its row says of it.
+
+    Made by a worker's `new`, with an id of its own (a UUIDv7) before it is stored. It never changes: a verb
+    gives back another Job. Args stay out of its repr. Raises InvalidJob for a value out of range.
+    """
+
+    worker: str
+    args: Args = field(default_factory=_nothing, repr=False)
+    _: KW_ONLY
+    id: str = field(default_factory=lambda: str(uuid7()))
+    state: JobState = AVAILABLE
+    queue: str = "default"
+    meta: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    tags: tuple[str, ...] = ()
+    errors: tuple[Failure, ...] = field(default=(), repr=False)
+    attempt: int = 0
+    max_attempts: int = 20
+    priority: int = 0  # 0 runs first, 9 last
+    epoch: int = 0  # grows at each claim and each forced release; every write of an attempt carries it
+    timeout: timedelta | None = None  # of one attempt
+    schedule_in: timedelta | None = None  # a delay until it is stored, then part of scheduled_at
+    inserted_at: datetime | None = None
+    scheduled_at: datetime | None = None
+    attempted_at: datetime | None = None
+    attempted_by: str | None = None  # the node of the last attempt
+    finished_at: datetime | None = None
+    cancel_requested_at: datetime | None = None
+    snoozes: int = 0
+    rescues: int = 0
+    suspicions: int = 0  # deaths of a process in which it was running
+    waiting_on: int = field(default=0, repr=False)  # needs not met yet
+    has_needs: bool = field(default=False, repr=False)
+    has_dependents: bool = field(default=False, repr=False)
+    workflow_id: str | None = None
+    existing: bool = field(default=False, repr=False)  # enqueue found it already stored
+    signal: Signal | None = field(default=None, repr=False, compare=False)
+    encoded: str | None = field(default=None, repr=False, compare=False)  # `args` as stored text, once made
+
+    def __post_init__(self) -> None:
+        check_name("worker", self.worker)
+        check_name("queue", self.queue)
+        if type(self.priority) is not int or not 0 <= self.priority <= 9:
+            raise InvalidJob(f"priority={self.priority!r} is out of range: 0 (first) to 9")
+        if type(self.max_attempts) is not int or not 1 <= self.max_attempts <= 1000:
+            raise InvalidJob(f"max_attempts={self.max_attempts!r} is out of range: 1 to 1,000")
+        if self.scheduled_at is not None and self.schedule_in is not None:
+            raise InvalidJob("schedule_in= and scheduled_at= say the same thing twice; give one of them")
+        if self.scheduled_at is not None:
+            check_instant("scheduled_at", self.scheduled_at)
+        taken = [key for key in IDENTIFIERS if key in self.meta]
+        if taken:
+            raise InvalidJob(f"meta key {taken[0]!r} is written by workflows; choose another name")
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether this running job was asked to stop; a plain function looks here between two pieces of work."""
+        return self.state is CANCELLED or (self.signal is not None and self.signal.cancelled)
+
+    def replace(self, **changes: Any) -> Self:
+        """The same job with some fields changed. Values are taken as they are, unchecked."""
+        if "args" in changes:
+            changes.setdefault("encoded", None)  # it was the text of the args before
+        job = object.__new__(type(self))
+        object.__setattr__(job, "__dict__", self.__dict__ | changes)  # twice as fast as field by field
+        return job
+
+    @classmethod
+    def of(cls, **fields: Any) -> Self:
+        """A Job of fields known to be right (a stored row): nothing is checked, which is four times as fast."""
+        job = object.__new__(cls)
+        object.__setattr__(job, "__dict__", fields)
+        return job
+
+
+def check_name(what: str, name: str) -> str:
+    """The same `name`, if it can stand in every database: 1 to 255 bytes, no control characters or surrogates."""
+    if not isinstance(name, str):
+        raise InvalidJob(f"{what}={name!r} is no text; give it a name")
+    if not name.strip():
+        raise InvalidJob(f"{what}={name!r} is empty; give it a name")
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise InvalidJob(f"{what}={name!a} holds a lone surrogate, which no database stores") from None
+    if size > 255:
+        raise InvalidJob(f"{what}={name[:40]!r}… takes {size} bytes; 255 are allowed")
+    if _CONTROL.search(name):
+        raise InvalidJob(f"{what}={name!a} holds a control character")
+    return name
+
+
+def check_tags(tags: Iterable[str]) -> tuple[str, ...]:
+    """Tags trimmed, lower case and unique, in the order given. Raises InvalidJob for one that is no text."""
+    if isinstance(tags, str):
+        raise InvalidJob(f"tags={tags!r} is one text; give a list of them")
+    if not isinstance(tags, Iterable):
+        raise InvalidJob(f"tags={tags!r} is no list of texts")
+    seen: dict[str, None] = {}
+    for tag in tags:
+        seen[check_name("tag", tag).strip().lower()] = None
+    return tuple(seen)
+
+
+def check_instant(what: str, instant: datetime) -> datetime:
+    """The same `instant`, if it is an aware datetime: a naive one means another time on every machine."""
+    if not isinstance(instant, datetime):
+        raise InvalidJob(f"{what}={instant!r} is no datetime; give an aware one: datetime.now(UTC)")
+    if instant.utcoffset() is None:
+        raise InvalidJob(f"{what}= is a naive datetime; give it a timezone: datetime.now(UTC)")
+    return instant
+
+
+def seconds(what: str, length: Duration) -> timedelta:
+    """A duration as a timedelta. Raises InvalidJob for a negative one, or what is no duration."""
+    if isinstance(length, bool) or not isinstance(length, timedelta | int | float):
+        raise InvalidJob(f"{what}={length!r} is no duration; give a timedelta or a number of seconds")
+    try:
+        given = length if isinstance(length, timedelta) else timedelta(seconds=length)
+    except (OverflowError, ValueError):
+        raise InvalidJob(f"{what}={length!r} is no finite duration") from None
+    if given < timedelta(0) or given > _CENTURY:
+        raise InvalidJob(f"{what}={length!r} is out of range: zero to a hundred years")
+    return given
+
+
+def id_of(job: "Job[Any, Any] | UUID | str") -> str:
+    """The canonical id of a job or of anything that names one. Raises InvalidJob for a text that is no UUID."""
+    if isinstance(job, Job):
+        return job.id
+    try:
+        return str(UUID(str(job)))
+    except ValueError:
+        raise InvalidJob(f"{str(job)[:80]!r} is no id; ids are UUIDs") from None
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CENTURY = timedelta(days=36525)

@@ -1,0 +1,310 @@
+"""What an attempt came to, and what that means for the job: settle(job, outcome) -> Ack."""
+
+import random
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+
+from tenuto import codec
+from tenuto.errors import CodecError, JobTimedOut, ResultTooLarge, TooLarge, Unencodable, UnencodableResult
+from tenuto.job import (
+    AVAILABLE,
+    CANCELLED,
+    COMPLETED,
+    DISCARDED,
+    RETRYABLE,
+    SCHEDULED,
+    SUSPENDED,
+    Duration,
+    Failure,
+    Job,
+    JobState,
+    seconds,
+)
+
+T = TypeVar("T")
+
+RESULT_LIMIT: Final = 16_000_000  # bytes of stored text
+ERROR_LIMIT: Final = 16_000  # bytes of one entry
+ERRORS_KEPT: Final = 20
+
+Backoff: TypeAlias = Callable[[int], Duration] | Duration
+"""How long to wait after a failed attempt: a function of its number, or the same time always."""
+
+
+# ── what process may return or raise ──────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Record(Generic[T]):
+    """Done, with this result. `Record(None)` is a result too: null."""
+
+    value: T
+
+
+class Snooze(Exception):
+    """Again after `delay` (a timedelta or seconds), with no attempt spent. Returned or raised."""
+
+    def __init__(self, delay: Duration) -> None:
+        super().__init__(delay)
+        self.delay = seconds("Snooze", delay)
+
+
+class Cancel(Exception):
+    """Cancelled, for `reason`: no more attempts. Returned or raised."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Discard(Exception):
+    """Discarded, for `reason`: failed, and no more attempts. Returned or raised."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+# ── what else an attempt can come to ──────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """It returned None: done, and nothing to keep."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Done before: an earlier attempt stored the result, so process is not called again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """It raised, or ran out of time."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Gated:
+    """It was claimed before its needs were met, and goes back to wait for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """Nobody here can run it (an unknown worker): later, on whichever node can."""
+
+    delay: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The node stops: back to the queue, as if it had not been claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """It was told to stop because an operator cancelled it."""
+
+
+DONE, KEPT, GATED, RELEASED, STOPPED = Done(), Kept(), Gated(), Released(), Stopped()
+
+Outcome: TypeAlias = (
+    Done | Kept | Record[Any] | Snooze | Cancel | Discard | Failed | Gated | PutBack | Released | Stopped
+)
+
+
+def outcome_of(returned: object) -> Outcome:
+    """What a returned value means: None is done, an outcome is itself, anything else is the result."""
+    if returned is None:
+        return DONE
+    if isinstance(returned, Record | Snooze | Cancel | Discard):
+        return returned
+    return Record(returned)
+
+
+# ── what it means for the job ─────────────────────────────────────────────────────────────────────
+
+
+class Ack(NamedTuple):
+    """One attempt given back: which one (id and epoch), and what becomes of the job.
+
+    `error` is one entry for the job's errors, as text; the database puts its instant and attempt in front.
+    `errors` replaces the entries before it, where they have become too many. `result` is stored text.
+    """
+
+    id: str
+    epoch: int
+    state: JobState
+    error: str | None = None
+    errors: str | None = None
+    result: str | None = None
+    delay: timedelta | None = None
+    is_spent: bool = True  # whether the attempt counts
+    workflow_id: str | None = None
+    has_dependents: bool = False
+
+
+def settle(job: Job[Any, Any], outcome: Outcome, *, backoff: Backoff | None = None) -> Ack:
+    """What becomes of `job` after an attempt that came to `outcome`. Pure; never raises."""
+    match outcome:
+        case Done() | Kept():
+            return _ack(job, COMPLETED)
+        case Record(value):
+            return _completed(job, value)
+        case Failed(error):
+            return _failed(job, error, backoff)
+        case Snooze():
+            return _ack(job, SCHEDULED, delay=outcome.delay, is_spent=False)
+        case Cancel():
+            return _ended(job, CANCELLED, "cancel", "Cancel", outcome.reason)
+        case Discard():
+            return _ended(job, DISCARDED, "discard", "Discard", outcome.reason)
+        case PutBack(delay):
+            return _ack(job, SCHEDULED, delay=delay, is_spent=False)
+        case Gated():
+            return _ack(job, SUSPENDED, is_spent=False)
+        case Released():
+            return _ack(job, AVAILABLE, is_spent=False)
+        case Stopped():
+            return _ended(job, CANCELLED, "cancel", "Cancel", "cancelled by an operator")
+
+
+def _ack(job: Job[Any, Any], state: JobState, **rest: Any) -> Ack:
+    return Ack(
+        job.id, job.epoch, state, workflow_id=job.workflow_id, has_dependents=job.has_dependents, **rest
+    )
+
+
+def _completed(job: Job[Any, Any], value: object) -> Ack:
+    """Completed with its result, which only a step has a place for; what cannot be stored discards the job."""
+    if job.workflow_id is None:
+        return _ack(job, COMPLETED)
+    try:
+        return _ack(job, COMPLETED, result=encode_result(value))
+    except CodecError as error:
+        return _ended(job, DISCARDED, "discard", type(error).__name__, str(error))
+
+
+def encode_result(value: object) -> str:
+    """A result as stored text. Raises ResultTooLarge, or UnencodableResult with the path of the fault."""
+    try:
+        return codec.encode(value, limit=RESULT_LIMIT, what="result")
+    except Unencodable as fault:
+        raise UnencodableResult(fault.path, fault.reason) from None
+    except TooLarge as fault:
+        raise ResultTooLarge("the result", fault.size, fault.limit) from None
+
+
+def _failed(job: Job[Any, Any], error: BaseException, backoff: Backoff | None) -> Ack:
+    kind = "timeout" if isinstance(error, JobTimedOut) else "exception"
+    told = entry(kind, _name(error), _said(error), _trace(error))
+    errors = _trimmed(job)
+    if job.attempt >= job.max_attempts:
+        return _ack(job, DISCARDED, error=told, errors=errors)
+    delay = backoff_after(job.attempt, job.max_attempts, backoff)
+    return _ack(job, RETRYABLE, error=told, errors=errors, delay=delay)
+
+
+def _ended(job: Job[Any, Any], state: JobState, kind: str, name: str, reason: object) -> Ack:
+    return _ack(job, state, error=entry(kind, name, _said(reason), ""), errors=_trimmed(job))
+
+
+def backoff_after(attempt: int, max_attempts: int, backoff: Backoff | None = None) -> timedelta:
+    """How long until the attempt after `attempt`.
+
+    15 s + 2^attempt, up to 10 % more (after Oban.Backoff); over 20 attempts the curve is stretched, so that
+    it always ends at about twelve days. A `backoff` that raises or gives no duration counts as none.
+    """
+    if backoff is not None:
+        try:
+            return seconds("backoff", backoff(attempt) if callable(backoff) else backoff)
+        except BaseException:  # user code, as below
+            backoff = None
+    step = attempt if max_attempts <= 20 else round(attempt / max_attempts * 20)
+    wait = 15 + 2 ** min(step, 20)
+    return timedelta(seconds=wait * (1 + random.random() / 10))
+
+
+# ── errors as they are stored ─────────────────────────────────────────────────────────────────────
+
+
+def entry(kind: str, name: str, message: str, trace: str) -> str:
+    """One entry of `errors` without its instant and attempt: the database writes those in front."""
+    fields = {
+        "kind": kind,
+        "type": _short(name, 500),
+        "message": _short(message, ERROR_LIMIT // 4),
+        "traceback": _short(trace, ERROR_LIMIT // 2),
+    }
+    return codec.encode(fields)
+
+
+def _short(text: str, limit: int) -> str:
+    """As much of a text as takes `limit` bytes when it is stored: there a control character takes six."""
+    kept = codec.clip(codec.clean(text), limit)
+    while (size := codec.size(codec.encode(kept)) - len('""')) > limit:
+        kept = codec.clip(kept, codec.size(kept) * limit // size)
+    return kept
+
+
+def _trimmed(job: Job[Any, Any]) -> str | None:
+    """The newest of the errors so far, one less than are kept, where there are more; None leaves them alone."""
+    if len(job.errors) < ERRORS_KEPT:
+        return None
+    return codec.encode([_fields(failure) for failure in job.errors[-(ERRORS_KEPT - 1) :]])
+
+
+def _fields(failure: Failure) -> dict[str, Any]:
+    at = (failure.at - _EPOCH) // timedelta(microseconds=1)
+    return {
+        "at": at,
+        "attempt": failure.attempt,
+        "kind": failure.kind,
+        "type": failure.type,
+        "message": failure.message,
+        "traceback": failure.traceback,
+    }
+
+
+def failures(text: str) -> tuple[Failure, ...]:
+    """The entries of a stored `errors` text, oldest first; one that cannot be read is shown as such."""
+    if text == "[]":
+        return ()
+    try:
+        return tuple(_failure(entry) for entry in codec.decode(text))
+    except (CodecError, TypeError, KeyError, AttributeError):
+        return (Failure(0, _EPOCH, "exception", "Undecodable", "the stored errors cannot be read"),)
+
+
+def _failure(entry: dict[str, Any]) -> Failure:
+    at = _EPOCH + timedelta(microseconds=entry["at"])
+    return Failure(entry["attempt"], at, entry["kind"], entry["type"], entry["message"], entry["traceback"])
+
+
+def _name(error: BaseException) -> str:
+    """The name of its type, whatever a metaclass makes of that."""
+    name: str = type.__dict__["__name__"].__get__(type(error))
+    return name
+
+
+def _said(reason: object) -> str:
+    """Any reason as text, whatever its __str__ does."""
+    try:
+        return str(reason)
+    except BaseException as fault:  # user code: even SystemExit from a __str__ is only this job's
+        return f"<its text could not be made: {_name(fault)}>"
+
+
+def _trace(error: BaseException) -> str:
+    """The traceback as text, from the job's own frames on, 50 of them at most."""
+    try:
+        return "".join(traceback.TracebackException.from_exception(error, limit=-50, compact=True).format())
+    except BaseException as fault:  # an exception may lie about its own parts
+        return f"<no traceback: {_name(fault)}>"
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

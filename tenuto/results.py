@@ -1,0 +1,71 @@
+"""Results between steps: what the running step may read of its deps, and what it stores of its own.
+
+Inside a job the job is implied: `get_result("fetch")`. Naming it, `get_result(job, "fetch")`, means the same.
+"""
+
+from typing import Any, overload
+
+from tenuto import codec
+from tenuto.context import Running, current
+from tenuto.errors import NoResult, NotADependency, NotInJob, NoWorkflow, StepNotFound
+from tenuto.job import Job
+from tenuto.outcome import encode_result
+
+
+@overload
+def get_result(step: str, /) -> Any: ...
+@overload
+def get_result(job: Job[Any, Any], step: str, /) -> Any: ...
+def get_result(job: Job[Any, Any] | str, step: str | None = None, /) -> Any:
+    """The result that one dep of the running step stored.
+
+    Raises exactly one of, checked in this order: NoWorkflow (this job is no step), StepNotFound (the workflow
+    has no such step), NotADependency (it exists, but is no declared dep of this one), NoResult (it stored
+    nothing). A declared dep costs no read; only another name does. Raises NotInJob outside a job.
+    """
+    mine, name = (_running("get_result()", None), job) if isinstance(job, str) else (_running("get_result()", job), step)
+    if name is None:
+        raise TypeError("get_result() needs the name of a step")
+    if mine.job.workflow_id is None:
+        raise NoWorkflow(mine.job.id)
+    if name not in mine.needs.results:
+        raise NotADependency(name) if mine.has_step(mine.job, name) else StepNotFound(name)
+    text = mine.needs.results[name]
+    if text is None:
+        raise NoResult(name)
+    return codec.decode(text)
+
+
+def get_all_results(job: Job[Any, Any] | None = None) -> dict[str, Any]:
+    """The results of all direct deps that have stored one, by name; empty for a job that is no step."""
+    mine = _running("get_all_results()", job)
+    return {name: codec.decode(text) for name, text in mine.needs.results.items() if text is not None}
+
+
+def get_own_result(job: Job[Any, Any] | None = None) -> Any:
+    """What an earlier attempt of this job stored, or this one a moment ago. Raises NoResult."""
+    mine = _running("get_own_result()", job)
+    if mine.needs.own is None:
+        raise NoResult(mine.job.id)
+    return codec.decode(mine.needs.own)
+
+
+async def store_result(value: Any) -> None:
+    """Keep the running step's result now, durably, before it settles; a second one or a return replaces it.
+
+    Raises NoWorkflow for a job that is no step, StaleAttempt when the job was taken from this attempt,
+    ResultTooLarge and UnencodableResult. Plain functions call tenuto.blocking.store_result.
+    """
+    mine = current("store_result()")
+    if mine.job.workflow_id is None:
+        raise NoWorkflow(mine.job.id)
+    text = encode_result(value)
+    await mine.store_result(mine.job, text)
+    mine.needs.own = text
+
+
+def _running(what: str, job: Job[Any, Any] | None) -> Running:
+    mine = current(what)
+    if job is not None and job.id != mine.job.id:
+        raise NotInJob(f"{what} of another job")
+    return mine

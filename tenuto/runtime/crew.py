@@ -1,0 +1,155 @@
+"""Crew: all that a working node runs, wired together, started and stopped as one."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from tenuto import telemetry
+from tenuto.errors import StaleAttempt, StorageUnavailable
+from tenuto.job import Job
+from tenuto.runtime.executor import Executor
+from tenuto.runtime.lifeline import Lifeline
+from tenuto.runtime.node import Node
+from tenuto.runtime.notifier import Notifier
+from tenuto.runtime.poller import Poller
+from tenuto.runtime.pool import Threads
+from tenuto.runtime.producer import Producer
+from tenuto.runtime.pruner import Pruner
+from tenuto.runtime.service import Service
+from tenuto.runtime.stager import Stager
+from tenuto.storage import reading
+from tenuto.worker import registered
+
+
+class Crew:
+    """A node at work: a producer for each queue, and the services that keep the tables in order."""
+
+    def __init__(
+        self, app: Any, node: Node, notifier: Notifier, *, keep_jobs: timedelta, keep_workflows: timedelta
+    ) -> None:
+        self.node = node
+        self._notifier = notifier
+        self._threads = Threads()
+        self._executor = Executor(app, self._threads, self._has_step, self._store_result)
+        self._producers: dict[str, Producer] = {}
+        self._poller = Poller(node, self._producers, self._start_later, self._stop_later)
+        self._services: list[Service] = [
+            self._poller,
+            Stager(node, notifier),
+            Lifeline(node, notifier),
+            Pruner(node, keep_jobs, keep_workflows),
+        ]
+        self._asides: set[asyncio.Task[Any]] = set()
+        self._stopping = False
+
+    async def start(self, queues: Mapping[str, int]) -> None:
+        """Join with `queues` (slots by name) and work until `stop`. Raises StorageUnavailable."""
+        self.node.on_fenced = self._fenced
+        self.node.workers = tuple(registered())
+        await self.node.join(queues)
+        telemetry.emit("node.start", node=self.node.id, queues=dict(queues))
+        for queue, slots in queues.items():
+            self._add(queue, slots)
+        self._notifier.subscribe(self._poller.hear)
+        for service in self._services:
+            service.start()
+
+    async def stop(self, grace: float) -> None:
+        """Claim no more, let jobs end for `grace` seconds, release the rest unspent, and leave."""
+        self._stopping = True
+        self.node.on_fenced = _nothing
+        await asyncio.gather(*(producer.stop(grace) for producer in self._producers.values()))
+        await asyncio.gather(*(service.stop() for service in self._services))
+        for aside in list(self._asides):
+            aside.cancel()
+        released: list[str] = []
+        try:
+            released = await self.node.leave(list(self._producers))
+        except StorageUnavailable as error:  # the lease will end by itself
+            self.node.away(error)
+        self.node.end()
+        self._threads.close()
+        self._producers.clear()
+        telemetry.emit("node.stop", node=self.node.id, released=len(released))
+
+    def hurry(self) -> None:
+        """Release what still runs, without waiting for the rest of the grace."""
+        for producer in self._producers.values():
+            producer.release_all()
+
+    @property
+    def running(self) -> dict[str, int]:
+        """How many jobs run now, by queue."""
+        return {name: producer.running for name, producer in self._producers.items()}
+
+    # ── queues that come and go ──
+
+    async def start_queue(self, queue: str, slots: int) -> None:
+        """Work on one more queue. One that is worked on already stays as it is."""
+        if queue not in self._producers and not self._stopping:
+            await self.node.join([queue])
+            self._add(queue, slots)
+            self._poller.poke()
+
+    async def stop_queue(self, queue: str, grace: float) -> None:
+        """Work on a queue no more, as `stop` does for all of them."""
+        producer = self._producers.pop(queue, None)
+        if producer is not None:
+            await producer.stop(grace)
+            await self.node.leave([queue])
+
+    def _add(self, queue: str, slots: int) -> None:
+        producer = Producer(queue, slots, self.node, self._executor, self._notifier)
+        self._producers[queue] = producer
+        producer.start()
+
+    def _start_later(self, queue: str, slots: int) -> None:
+        self._aside(self.start_queue(queue, slots))
+
+    def _stop_later(self, queue: str) -> None:
+        self._aside(self.stop_queue(queue, 15.0))
+
+    def _aside(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._asides.add(task)
+        task.add_done_callback(self._asides.discard)
+
+    # ── a lease that ended ──
+
+    def _fenced(self) -> None:
+        """Stop every attempt: others may take these jobs now. Then come back under new leases."""
+        for producer in self._producers.values():
+            producer.release_all()
+        self._aside(self._come_back())
+
+    async def _come_back(self) -> None:
+        """Give back what is done (nobody may have taken it yet), close the ended leases, open new ones."""
+        ended = dict.fromkeys(self._producers)
+        for producer in list(self._producers.values()):
+            await producer.settled()
+        while not self._stopping:
+            try:
+                await self.node.leave(list(ended))
+                await self.node.join(list(self._producers))
+                break
+            except StorageUnavailable as error:
+                self.node.away(error)
+                await asyncio.sleep(0.3)  # before the next try
+        for producer in self._producers.values():
+            producer.wake(suspects=True)
+
+    # ── what a running step may reach ──
+
+    def _has_step(self, job: Job[Any, Any], step: str) -> bool:
+        assert job.workflow_id is not None
+        with self.node.database.blocking() as line:
+            return line.run(reading.step, job.workflow_id, step) is not None
+
+    async def _store_result(self, job: Job[Any, Any], text: str) -> None:
+        if not await self.node.database.run(reading.store_result, job, text):
+            raise StaleAttempt(job.id)
+
+
+def _nothing() -> None:
+    """A node that stops has nothing to come back to."""

@@ -1,0 +1,194 @@
+"""Executor: one job through its features and its process, to an ack. No storage."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, Final
+
+from tenuto import telemetry
+from tenuto.context import Needs, Running, running
+from tenuto.errors import JobTimedOut, Undecodable, UnknownWorker
+from tenuto.features.feature import Process
+from tenuto.job import Job
+from tenuto.outcome import (
+    GATED,
+    KEPT,
+    RELEASED,
+    STOPPED,
+    Ack,
+    Cancel,
+    Discard,
+    Failed,
+    Outcome,
+    PutBack,
+    Released,
+    Snooze,
+    Stopped,
+    outcome_of,
+    settle,
+)
+from tenuto.runtime.pool import Threads
+from tenuto.worker import Definition, resolve
+
+PUT_BACK_FIRST: Final = timedelta(seconds=30)
+PUT_BACK_MOST: Final = timedelta(minutes=5)
+
+AnyJob = Job[Any, Any]
+
+
+class Attempt:
+    """One claimed job on this node: what it needs, and what it was told from outside."""
+
+    __slots__ = ("is_settled", "job", "needs", "on_loop", "stopped", "task")
+
+    def __init__(self, job: AnyJob, needs: Needs) -> None:
+        self.job = job
+        self.needs = needs
+        self.task: asyncio.Task[None] | None = None
+        self.stopped: Stopped | Released | None = None
+        self.on_loop = True  # whether cancelling its task reaches the user's code
+        self.is_settled = False
+
+    def stop(self, outcome: Stopped | Released) -> None:
+        """Tell the attempt to end: an async one is cancelled at its next await, a plain function is told."""
+        self.stopped = outcome
+        if self.job.signal is not None:
+            self.job.signal.cancelled = True
+        if self.on_loop and self.task is not None:
+            self.task.cancel()
+
+
+class Executor:
+    """Runs attempts. What user code raises, BaseException included, becomes an outcome of that job alone."""
+
+    def __init__(
+        self,
+        app: Any,
+        threads: Threads,
+        has_step: Callable[[AnyJob, str], bool],
+        store_result: Callable[[AnyJob, str], Awaitable[None]],
+    ) -> None:
+        self._app = app
+        self._threads = threads
+        self._has_step = has_step
+        self._store_result = store_result
+        self._pipelines: dict[Definition, Process] = {}
+
+    async def run(self, attempt: Attempt) -> Ack:
+        """One attempt from its claim to its ack. Never raises."""
+        job = attempt.job
+        try:
+            definition = resolve(job.worker)
+        except UnknownWorker:
+            return _put_back(job)
+        if attempt.needs.unmet:
+            telemetry.emit("job.gated", job=job, unmet=attempt.needs.unmet)
+            return settle(job, GATED)
+        if attempt.needs.own is not None and definition.reuse_result:
+            return settle(job, KEPT)
+        began = _started(job)
+        outcome = await self._outcome(attempt, definition)
+        ack = settle(job, outcome, backoff=definition.backoff)
+        for feature in definition.observing:
+            _observed(feature.after_settle, job, ack)
+        _stopped(job, ack, outcome, began)
+        return ack
+
+    async def _outcome(self, attempt: Attempt, definition: Definition) -> Outcome:
+        job = attempt.job
+        attempt.on_loop = definition.is_async
+        running.set(Running(job, self._app, attempt.needs, self._has_step, self._store_result))
+        process = self._pipelines.get(definition) or self._pipeline(definition)
+        limit: asyncio.Timeout | None = None
+        try:
+            if isinstance(job.args, Undecodable):
+                raise job.args
+            if job.timeout is None:
+                return await process(job)
+            async with asyncio.timeout(job.timeout.total_seconds()) as limit:
+                outcome = await process(job)
+        except BaseException as error:
+            return _raised(attempt, error, limit)
+        return _timed_out(job) if limit.expired() else outcome
+
+    def _pipeline(self, definition: Definition) -> Process:
+        """The worker's features around its process, built once."""
+
+        async def on_loop(job: AnyJob) -> Outcome:
+            return outcome_of(await definition.invoke(job))
+
+        async def in_thread(job: AnyJob) -> Outcome:
+            returned = await _to_its_end(self._threads.run(lambda: definition.invoke(job)), job)
+            if returned.error is not None:
+                raise returned.error
+            return outcome_of(returned.value)
+
+        made = definition.pipeline(on_loop if definition.is_async else in_thread)
+        self._pipelines[definition] = made
+        return made
+
+
+async def _to_its_end(call: "asyncio.Future[Any]", job: AnyJob) -> Any:
+    """What a thread came to. A timeout tells it, and then waits all the same: its slot is the thread's."""
+    try:
+        return await asyncio.shield(call)
+    except asyncio.CancelledError:
+        if job.signal is not None:
+            job.signal.cancelled = True
+        while not call.done():
+            try:
+                await asyncio.wait([call])
+            except asyncio.CancelledError:  # told again; a thread cannot be ended from outside
+                continue
+        raise
+
+
+def _raised(attempt: Attempt, error: BaseException, limit: asyncio.Timeout | None) -> Outcome:
+    """What an exception means: an answer if we asked for it, an outcome if it is one, else a failure."""
+    if attempt.stopped is not None:
+        return attempt.stopped
+    if limit is not None and limit.expired():
+        return _timed_out(attempt.job)
+    if isinstance(error, Snooze | Cancel | Discard):
+        return error
+    return Failed(error)
+
+
+def _timed_out(job: AnyJob) -> Outcome:
+    assert job.timeout is not None
+    return Failed(JobTimedOut(job.timeout.total_seconds()))
+
+
+def _put_back(job: AnyJob) -> Ack:
+    """Later, on whichever node knows the worker: after 30 s, and each time twice that, up to 5 minutes."""
+    delay = min(PUT_BACK_FIRST * 2 ** min(job.snoozes, 10), PUT_BACK_MOST)
+    telemetry.emit("job.put_back", job=job, delay=delay.total_seconds())
+    return settle(job, PutBack(delay))
+
+
+def _started(job: AnyJob) -> float:
+    if telemetry.heard("job.start"):
+        assert job.attempted_at is not None and job.scheduled_at is not None
+        telemetry.emit("job.start", job=job, queue_time=(job.attempted_at - job.scheduled_at).total_seconds())
+    return time.monotonic()
+
+
+def _stopped(job: AnyJob, ack: Ack, outcome: Outcome, began: float) -> None:
+    event = "job.exception" if isinstance(outcome, Failed) else "job.stop"
+    if not telemetry.heard(event):
+        return
+    told: dict[str, Any] = {"job": job, "state": ack.state, "duration": time.monotonic() - began}
+    if isinstance(outcome, Failed):
+        told["error"] = outcome.error
+    telemetry.emit(event, **told)
+
+
+def _observed(observe: Callable[[AnyJob, Ack], None], job: AnyJob, ack: Ack) -> None:
+    try:
+        observe(job, ack)
+    except Exception as error:
+        telemetry.emit("service.exception", service="after_settle", error=error)
+
+
+__all__ = ["RELEASED", "STOPPED", "Attempt", "Executor"]

@@ -1,0 +1,211 @@
+"""Node: what makes a process alive to others. Its leases are beaten from a thread of its own."""
+
+import asyncio
+import json
+import os
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Final, NamedTuple
+from uuid import uuid4
+
+from uuid_utils import uuid7
+
+from tenuto import telemetry
+from tenuto.errors import StorageError
+from tenuto.storage import upkeep
+from tenuto.storage.database import Blocking, Database
+from tenuto.storage.upkeep import Producer
+
+LAG_TOLD: Final = 1.0  # seconds the event loop may be blocked before it is told
+
+
+class Identity(NamedTuple):
+    """One process on one machine, so that another process there can see that it is gone. All None where unknown."""
+
+    boot: str | None
+    pid: int | None
+    started: str | None
+
+
+def identity() -> Identity:
+    """This process: the machine's boot and the pid namespace, the pid, and when the process began."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        space = os.readlink("/proc/self/ns/pid")
+        return Identity(f"{boot} {space}", os.getpid(), _started(os.getpid()))
+    except OSError:
+        return Identity(None, None, None)
+
+
+def is_gone(boot: str | None, pid: int | None, started: str | None) -> bool:
+    """Whether that process ran on this machine and runs no more; False where nothing can be known."""
+    mine = identity()
+    if boot is None or pid is None or boot != mine.boot:
+        return False
+    return _started(pid) != started
+
+
+def _started(pid: int) -> str | None:
+    """When a process began, in clock ticks since boot: the 22nd field of its stat; None when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
+
+
+class Node:
+    """One running app in the eyes of the others: an id for this start, a lease for each of its queues.
+
+    The leases last `lease` and are renewed six times in it. When that did not succeed for five sixths of it
+    (or the database says that one has ended), the node is fenced: `on_fenced` is called in the event loop, its
+    attempts must stop, and it claims nothing until it has registered anew.
+    """
+
+    def __init__(self, database: Database, name: str | None, lease: timedelta) -> None:
+        self.database = database
+        self.name = name or socket.gethostname()
+        self.id = f"{self.name}:{os.getpid()}:{uuid4().hex[:6]}"
+        self.lease = lease
+        self.counters: Counter[str] = Counter()
+        self.lag = 0.0  # seconds, the longest the loop was blocked
+        self.suspect: str | None = None  # the one job here that was running when a process died
+        self.on_fenced: Callable[[], None] = _nobody
+        self.alive = False
+        self.workers: tuple[str, ...] = ()
+        self._producers: dict[str, str] = {}  # queue -> lease id
+        self._proven = 0.0  # monotonic: when the last renewal that succeeded was asked for
+        self._away_since: float | None = None
+        self._judges_at = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+
+    def producer(self, queue: str) -> str:
+        """The id of the lease under which this node works on `queue`."""
+        return self._producers[queue]
+
+    @property
+    def producers(self) -> list[str]:
+        """The ids of all leases this node holds."""
+        return list(self._producers.values())
+
+    # ── joining and leaving ──
+
+    async def join(self, queues: Iterable[str]) -> None:
+        """Open a lease for each of `queues`, and beat all leases from now on. Raises StorageUnavailable."""
+        me = identity()
+        workers = json.dumps(sorted(self.workers))
+        opened = [
+            Producer(str(uuid7()), self.id, queue, upkeep.SCHEMA_VERSION, workers, *me) for queue in queues
+        ]
+        asked = time.monotonic()
+        await self.database.run(upkeep.register, opened, self.lease)
+        self._producers.update({producer.queue: producer.id for producer in opened})
+        self._proven = asked
+        self.alive = True
+        self._beat_from_now_on()
+
+    async def leave(self, queues: Iterable[str]) -> list[str]:
+        """Close the leases of `queues`; the jobs still held in their names, which go back unspent."""
+        ids = [self._producers.pop(queue) for queue in queues if queue in self._producers]
+        if not ids:
+            return []
+        settled = await self.database.run(upkeep.resign, ids)
+        return settled.ids
+
+    def end(self) -> None:
+        """Stop the beating thread."""
+        self.alive = False
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def forget_leases(self) -> list[str]:
+        """The ids of leases that have ended, none of which is held from now on."""
+        ended = self.producers
+        self._producers.clear()
+        return ended
+
+    # ── the beat ──
+
+    def _beat_from_now_on(self) -> None:
+        if self._thread is None:
+            self._loop = asyncio.get_running_loop()
+            self._ended.clear()
+            self._thread = threading.Thread(target=self._beat_loop, name="tenuto-beat", daemon=True)
+            self._thread.start()
+
+    def _beat_loop(self) -> None:
+        every = self.lease.total_seconds() / 6
+        with self.database.blocking() as line:
+            while not self._ended.wait(every):
+                self._watch_loop()
+                if self.alive and self._producers:
+                    self._beat(line)
+
+    def _beat(self, line: Blocking) -> None:
+        asked, ids = time.monotonic(), self.producers
+        try:
+            renewed = line.run(upkeep.beat, ids, self.lease, self._health())
+        except (StorageError, TimeoutError):  # the lease runs on; it is judged below
+            renewed = None
+        if renewed is not None and renewed.issuperset(ids):
+            self._proven = asked
+        elif renewed is not None and not renewed.issuperset(self.producers):
+            self._fence()
+        elif time.monotonic() - self._proven > self.lease.total_seconds() * 5 / 6:
+            self._fence()
+
+    def _fence(self) -> None:
+        self.alive = False
+        self.counters["fenced"] += 1
+        telemetry.emit("node.fenced", node=self.id)
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(lambda: self.on_fenced())
+
+    def _watch_loop(self) -> None:
+        """Ask the event loop for a sign, and tell how late it came."""
+        assert self._loop is not None
+        asked = time.monotonic()
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(lambda: self._answered(time.monotonic() - asked))
+
+    def _answered(self, late: float) -> None:
+        self.lag = max(self.lag, late)
+        if late > LAG_TOLD:
+            telemetry.emit("node.lag", node=self.id, seconds=late)
+
+    def _health(self) -> str:
+        return json.dumps({**self.counters, "lag": round(self.lag, 3)})
+
+    # ── the database's absence ──
+
+    def away(self, error: Exception) -> None:
+        """The database did not answer; told once for each time it goes."""
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+            self.counters["outages"] += 1
+            telemetry.emit("storage.outage", error=error)
+
+    def back(self) -> None:
+        """The database answered. After an absence, this node waits one lease before it judges others."""
+        if self._away_since is not None:
+            now = time.monotonic()
+            telemetry.emit("storage.back", seconds=now - self._away_since)
+            self._away_since = None
+            self._judges_at = now + self.lease.total_seconds()
+
+    @property
+    def may_judge(self) -> bool:
+        """Whether a lease that ended is another node's death, not the database's absence."""
+        return self._away_since is None and time.monotonic() >= self._judges_at
+
+
+def _nobody() -> None:
+    """Nothing to stop."""

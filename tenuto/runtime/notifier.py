@@ -1,0 +1,83 @@
+"""Notifier: one listener per app, fanned out to whoever subscribed; hints told at once here, together elsewhere."""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Final, TypeAlias
+
+from tenuto import telemetry
+from tenuto.errors import StorageUnavailable
+from tenuto.runtime.node import Node
+from tenuto.storage.database import ANYTHING, Hint
+
+Subscriber: TypeAlias = Callable[[Hint], None]
+
+TOGETHER: Final = 0.02  # seconds over which hints to other processes are collected, after the first
+
+
+class Notifier:
+    """Hints, in and out. Losing one costs latency and nothing else: everybody who listens also polls.
+
+    After the line was cut and stands again, ANYTHING is heard: whatever was told meanwhile may have been missed.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._subscribers: set[Subscriber] = set()
+        self._outgoing: set[Hint] = set()
+        self._told = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Listen, and pass hints on."""
+        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._tell_others())]
+
+    async def stop(self) -> None:
+        """Hear and tell no more. What was told last is still passed on."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        with suppress(StorageUnavailable):
+            await self._flush()
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Call `subscriber` for every hint, in the event loop, until the function that comes back is called."""
+        self._subscribers.add(subscriber)
+        return lambda: self._subscribers.discard(subscriber)
+
+    def tell(self, hints: Iterable[Hint]) -> None:
+        """Say that something changed: at once in this process, within 20 ms in others."""
+        for hint in hints:
+            self._hear(hint)
+            self._outgoing.add(hint)
+            self._told.set()
+
+    def _hear(self, hint: Hint) -> None:
+        for subscriber in tuple(self._subscribers):
+            subscriber(hint)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._node.database.hear(self._hear)
+            except StorageUnavailable:
+                self._node.counters["reconnects"] += 1
+            except Exception as error:
+                telemetry.emit("service.exception", service="notifier", error=error)
+            await asyncio.sleep(random.uniform(0.1, 0.5))  # between two tries: the database may be away
+            self._hear(ANYTHING)
+
+    async def _tell_others(self) -> None:
+        while True:
+            await self._told.wait()
+            self._told.clear()
+            with suppress(StorageUnavailable):
+                await self._flush()
+            await asyncio.sleep(TOGETHER)  # what is told meanwhile goes out together
+
+    async def _flush(self) -> None:
+        hints, self._outgoing = sorted(self._outgoing), set()
+        if hints:
+            await self._node.database.tell(hints)

@@ -1,0 +1,70 @@
+"""Threads for plain functions: kept for the next job, and never in the way of a process that ends."""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextvars import copy_context
+from typing import Any, NamedTuple
+
+
+class Returned(NamedTuple):
+    """What a call came to: its value, or what it raised. Some exceptions cannot travel through a future."""
+
+    value: Any
+    error: BaseException | None
+
+
+class Threads:
+    """Daemon threads that run plain functions. There are as many as ever ran at once; slots bound that.
+
+    concurrent.futures' own pool joins its threads when the interpreter ends, so that one job that never
+    returns would keep the process alive for ever.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Callable[[], Any], Future[Returned]]] = deque()
+        self._ready = threading.Condition()
+        self._idle = 0
+        self._closed = False
+
+    def run(self, act: Callable[[], Any]) -> "asyncio.Future[Returned]":
+        """Run `act` in a thread, in a copy of this context. The future never raises what `act` raised."""
+        context = copy_context()
+        answer: Future[Returned] = Future()
+        with self._ready:
+            self._waiting.append((lambda: context.run(act), answer))
+            if self._idle >= len(self._waiting):
+                self._ready.notify()
+            else:
+                threading.Thread(target=self._serve, name="tenuto-job", daemon=True).start()
+        return asyncio.wrap_future(answer)
+
+    def close(self) -> None:
+        """Let the threads end once they are idle; one inside a job is left to itself."""
+        with self._ready:
+            self._closed = True
+            self._ready.notify_all()
+
+    def _serve(self) -> None:
+        while (taken := self._take()) is not None:
+            act, answer = taken
+            returned = _call(act)
+            if not answer.cancelled():
+                answer.set_result(returned)
+
+    def _take(self) -> tuple[Callable[[], Any], "Future[Returned]"] | None:
+        with self._ready:
+            self._idle += 1
+            while not self._waiting and not self._closed:
+                self._ready.wait()
+            self._idle -= 1
+            return self._waiting.popleft() if self._waiting else None
+
+
+def _call(act: Callable[[], Any]) -> Returned:
+    try:
+        return Returned(act(), None)
+    except BaseException as error:  # user code may raise anything: it is that job's outcome and nothing else's
+        return Returned(None, error)

@@ -1,0 +1,318 @@
+"""Producer: one queue of one node. Two loops on two connections: take what there is room for, give back what is done."""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from tenuto import telemetry
+from tenuto.context import Needs
+from tenuto.errors import StorageRejected, StorageUnavailable
+from tenuto.job import Job, Signal
+from tenuto.outcome import RELEASED, STOPPED, Ack, Discard, Released, Stopped, settle
+from tenuto.runtime.executor import Attempt, Executor
+from tenuto.runtime.node import Node
+from tenuto.runtime.notifier import Notifier
+from tenuto.storage import store, upkeep
+from tenuto.storage.database import Hint
+
+AnyJob = Job[Any, Any]
+
+GRACE_FOR_STOPPED: Final = 0.5  # seconds until an attempt that was told to stop is settled without it
+HALF_EMPTY_WAIT: Final = 0.005  # seconds to wait for more slots before taking fewer than half of them
+ACKED_AT_ONCE: Final = 1000
+
+
+class Producer:
+    """Runs the jobs of one queue, at most `limit` at once, until it is stopped."""
+
+    def __init__(self, queue: str, limit: int, node: Node, executor: Executor, notifier: Notifier) -> None:
+        self.queue = queue
+        self.limit = limit
+        self.configured = limit
+        self.paused = False
+        self._node = node
+        self._executor = executor
+        self._notifier = notifier
+        self._attempts: dict[str, Attempt] = {}  # by job id: each holds a slot until its code has ended
+        self._acks: list[Ack] = []
+        self._sending: list[Ack] = []
+        self._wanted = asyncio.Event()  # something may be due
+        self._changed = asyncio.Event()  # a slot, a setting or the node's state may have changed
+        self._given = asyncio.Event()  # there are acks
+        self._suspects = True  # a suspect may be due
+        self._in_doubt = False  # a claim's answer may have been lost
+        self._stopping = False
+        self._draining = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # ── from outside ──
+
+    def start(self) -> None:
+        """Take and give back from now on."""
+        self._tasks = [
+            asyncio.create_task(self._take_loop(), name=f"tenuto-take-{self.queue}"),
+            asyncio.create_task(self._give_loop(), name=f"tenuto-give-{self.queue}"),
+        ]
+
+    def wake(self, *, suspects: bool = False) -> None:
+        """Something may be due; with `suspects` also a job that was running when a process died."""
+        self._suspects |= suspects
+        self._wanted.set()
+        self._changed.set()
+
+    def obey(self, *, paused: bool, limit: int | None) -> None:
+        """Take up what an operator asked: paused or not, and how many at once (None: as configured)."""
+        wished = self.configured if limit is None else limit
+        if (paused, wished) != (self.paused, self.limit):
+            self.paused, self.limit = paused, wished
+            telemetry.emit("queue.signal", queue=self.queue, paused=paused, limit=wished)
+            self.wake()
+
+    def cancel(self, id: str, epoch: int) -> None:
+        """Tell one running attempt that an operator cancelled its job."""
+        attempt = self._attempts.get(id)
+        if attempt is not None and attempt.job.epoch == epoch and attempt.stopped is None:
+            self._tell(attempt, STOPPED)
+
+    def release_all(self) -> None:
+        """Tell every attempt to end, so that its job can run elsewhere."""
+        for attempt in list(self._attempts.values()):
+            if attempt.stopped is None:
+                self._tell(attempt, RELEASED)
+
+    @property
+    def running(self) -> int:
+        """How many slots are taken."""
+        return len(self._attempts)
+
+    async def stop(self, grace: float) -> None:
+        """Claim no more; let attempts end for `grace` seconds, then release them; give everything back."""
+        self._stopping = True
+        self.wake()
+        await self._until_empty(grace)
+        self.release_all()
+        await self._until_empty(GRACE_FOR_STOPPED * 2)
+        self._draining = True
+        self._given.set()
+        self._changed.set()
+        await asyncio.wait(self._tasks)
+
+    async def hurry(self) -> None:
+        """Release what still runs now, without waiting for the rest of the grace."""
+        self.release_all()
+
+    async def settled(self) -> None:
+        """Wait until every ack that there is has reached the database."""
+        while self._acks or self._sending:
+            await asyncio.sleep(0.01)  # nothing to subscribe to: this is the road back from an outage
+
+    async def _until_empty(self, within: float) -> None:
+        """Wait until no attempt that is not settled runs, at most `within` seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while any(not attempt.is_settled for attempt in self._attempts.values()):
+                    self._changed.clear()
+                    await self._changed.wait()
+
+    # ── taking ──
+
+    async def _take_loop(self) -> None:
+        while not self._stopping:
+            await self._until_room()
+            if self._stopping:
+                return
+            try:
+                await self._refill()
+            except StorageUnavailable as error:
+                self._in_doubt = True
+                self._node.away(error)
+                await asyncio.sleep(random.uniform(0.1, 0.5))  # before the next try
+            except Exception as error:
+                self._in_doubt = True
+                telemetry.emit("service.exception", service=f"producer {self.queue}", error=error)
+                await asyncio.sleep(random.uniform(0.5, 1.0))
+
+    async def _refill(self) -> None:
+        """Take what there is room for; when that is all there was, wait for a hint that there is more."""
+        if self._in_doubt:
+            await self._disown()
+        self._wanted.clear()
+        room = self._room()
+        jobs = await self._claim(room)
+        for job, needs in jobs:
+            self._start(job, needs)
+        self._node.back()
+        if len(jobs) < room:
+            await self._wanted.wait()
+
+    async def _claim(self, room: int) -> list[tuple[AnyJob, Needs]]:
+        began = time.monotonic()
+        run, producer = self._node.database.run, self._node.producer(self.queue)
+        jobs = await self._claim_suspect(producer)
+        if room > len(jobs):
+            jobs += await run(store.claim, self.queue, room - len(jobs), producer, self._node.id)
+        if jobs and telemetry.heard("queue.claim"):
+            took = time.monotonic() - began
+            telemetry.emit("queue.claim", queue=self.queue, count=len(jobs), duration=took)
+        needs = await self._needs([job for job in jobs if job.workflow_id is not None])
+        return [(job, needs.get(job.id) or Needs()) for job in jobs]
+
+    async def _claim_suspect(self, producer: str) -> list[AnyJob]:
+        """At most one job that was running when a process died, while this process runs no other such job."""
+        if not self._suspects or self._node.suspect is not None:
+            return []
+        self._node.suspect = self.queue
+        jobs: list[AnyJob] = []
+        try:
+            jobs = await self._node.database.run(store.claim_suspect, self.queue, producer, self._node.id)
+        finally:
+            self._node.suspect = jobs[0].id if jobs else None
+        self._suspects = bool(jobs)
+        return jobs
+
+    async def _needs(self, steps: Sequence[AnyJob]) -> dict[str, Needs]:
+        """What the claimed steps may read; where it is too much at once, step by step."""
+        if not any(job.has_needs or job.epoch > 1 for job in steps):
+            return {}
+        found = await self._node.database.run(store.needs, steps)
+        for job in steps:
+            if job.id in found and found[job.id].deferred:
+                found |= await self._node.database.run(store.needs, [job], budget=2**62)
+        return found
+
+    async def _disown(self) -> None:
+        """Give back what the database thinks runs here and does not: the answer of a claim was lost."""
+        known = [*self._attempts, *(ack.id for ack in (*self._acks, *self._sending))]
+        lost = await self._node.database.run(upkeep.disown, [self._node.producer(self.queue)], known)
+        self._in_doubt = False
+        self._node.counters["repairs"] += len(lost.ids)
+
+    def _room(self) -> int:
+        unacked = len(self._acks) + len(self._sending)
+        if self.paused or not self._node.alive or unacked > 2 * self.limit + ACKED_AT_ONCE:
+            return 0
+        return min(self.limit - len(self._attempts), ACKED_AT_ONCE)
+
+    async def _until_room(self) -> None:
+        """Wait for a free slot, and a moment longer for half of them: fewer, fuller claims."""
+        while self._room() <= 0 and not self._stopping:
+            self._changed.clear()
+            await self._changed.wait()
+        if self._room() * 2 < self.limit:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HALF_EMPTY_WAIT):
+                    while self._room() * 2 < self.limit and not self._stopping:
+                        self._changed.clear()
+                        await self._changed.wait()
+
+    # ── running ──
+
+    def _start(self, job: AnyJob, needs: Needs) -> None:
+        attempt = Attempt(job.replace(signal=Signal()), needs)
+        self._attempts[job.id] = attempt
+        attempt.task = asyncio.create_task(self._run(attempt))
+
+    async def _run(self, attempt: Attempt) -> None:
+        ack = await self._executor.run(attempt)
+        if not attempt.is_settled:
+            self._give(attempt, ack)
+        self._free(attempt)
+
+    def _give(self, attempt: Attempt, ack: Ack) -> None:
+        attempt.is_settled = True
+        self._acks.append(ack)
+        self._given.set()
+
+    def _free(self, attempt: Attempt) -> None:
+        id = attempt.job.id
+        if self._attempts.get(id) is attempt:
+            del self._attempts[id]
+        if self._node.suspect == id:
+            self._node.suspect = None
+            self._notifier.tell([Hint("suspects")])
+        self._changed.set()
+
+    def _tell(self, attempt: Attempt, outcome: Stopped | Released) -> None:
+        attempt.stop(outcome)
+        asyncio.get_running_loop().call_later(GRACE_FOR_STOPPED, self._abandon, attempt, outcome)
+
+    def _abandon(self, attempt: Attempt, outcome: Stopped | Released) -> None:
+        """Settle an attempt that was told to stop and did not. It keeps its slot; its writes are refused."""
+        if not attempt.is_settled:
+            telemetry.emit("job.abandoned", job=attempt.job)
+            self._give(attempt, settle(attempt.job, outcome))
+            self._changed.set()
+
+    # ── giving back ──
+
+    async def _give_loop(self) -> None:
+        while not self._draining or self._acks:
+            await self._given.wait()
+            self._given.clear()
+            while self._acks:
+                self._sending, self._acks = self._acks[:ACKED_AT_ONCE], self._acks[ACKED_AT_ONCE:]
+                await self._give_back(self._sending)
+                self._sending = []
+                self._changed.set()
+
+    async def _give_back(self, acks: Sequence[Ack]) -> None:
+        """One ack for all that finished meanwhile, however long the database is away."""
+        while True:
+            try:
+                await self._ack(acks)
+                return
+            except StorageUnavailable as error:
+                self._node.away(error)
+                await asyncio.sleep(random.uniform(0.05, 0.3))  # before the next try
+            except StorageRejected as error:
+                await self._split(acks, error)
+                return
+            except Exception as error:
+                telemetry.emit("service.exception", service=f"producer {self.queue}", error=error)
+                await asyncio.sleep(random.uniform(0.5, 1.0))
+
+    async def _ack(self, acks: Sequence[Ack]) -> None:
+        began = time.monotonic()
+        settled = await self._node.database.run(store.ack, acks)
+        self._node.back()
+        stale = len(acks) - len(settled.ids)
+        if stale:
+            self._node.counters["stale"] += stale
+            known = set(settled.ids)
+            telemetry.emit("queue.stale", queue=self.queue, ids=[ack.id for ack in acks if ack.id not in known])
+        if telemetry.heard("queue.ack"):
+            took = time.monotonic() - began
+            telemetry.emit("queue.ack", queue=self.queue, count=len(acks), stale=stale, duration=took)
+        tell_settled(self._notifier, settled)
+
+    async def _split(self, acks: Sequence[Ack], error: StorageRejected) -> None:
+        """The database refused a batch: halve it until the bad one stands alone, and discard that one."""
+        self._node.counters["split"] += 1
+        telemetry.emit("queue.split", queue=self.queue, count=len(acks), error=error)
+        if len(acks) > 1:
+            await self._give_back(acks[: len(acks) // 2])
+            await self._give_back(acks[len(acks) // 2 :])
+            return
+        (bad,) = acks
+        telemetry.emit("queue.quarantine", queue=self.queue, id=bad.id, error=error)
+        plain = Job.of(id=bad.id, epoch=bad.epoch, workflow_id=bad.workflow_id, has_dependents=bad.has_dependents)
+        quarantined = settle(plain, Discard(f"the database refused its outcome: {error}"))
+        if quarantined != bad:
+            await self._give_back([quarantined])
+
+
+def tell_settled(notifier: Notifier, settled: store.Settled) -> None:
+    """Say what follows from jobs that ended: queues in which something became due, workflows that finished."""
+    notifier.tell(Hint("insert", queue) for queue in settled.due)
+    for workflow in settled.finished:
+        telemetry.emit(
+            "workflow.finished",
+            workflow_id=workflow.id,
+            name=workflow.name,
+            outcome=workflow.outcome,
+            failed=workflow.failed,
+        )
+    notifier.tell(Hint("settled", workflow.id) for workflow in settled.finished)

@@ -1,0 +1,30 @@
+"""Pruner: finished jobs and workflows past their keep are deleted."""
+
+from datetime import timedelta
+from typing import ClassVar
+
+from tenuto import telemetry
+from tenuto.runtime.node import Node
+from tenuto.runtime.service import Service
+from tenuto.storage import upkeep
+
+
+class Pruner(Service):
+    """Once a minute, on one node; a thousand jobs at a time, until nothing is past its keep."""
+
+    interval: ClassVar[float] = 60.0
+    singleton: ClassVar[bool] = True
+
+    def __init__(self, node: Node, keep_jobs: timedelta, keep_workflows: timedelta) -> None:
+        super().__init__(node)
+        self._keep_jobs = keep_jobs
+        self._keep_workflows = keep_workflows
+
+    async def tick(self) -> None:
+        """Delete one batch of each, and come again soon when there may be more."""
+        jobs = await self.database.run(upkeep.prune_jobs, self._keep_jobs)
+        workflows = await self.database.run(upkeep.prune_workflows, self._keep_workflows)
+        if jobs or workflows:
+            telemetry.emit("pruner.prune", jobs=jobs, workflows=workflows)
+        if jobs >= upkeep.PRUNED_AT_ONCE or workflows >= upkeep.WORKFLOWS_PRUNED_AT_ONCE:
+            self.poke()

@@ -1,0 +1,271 @@
+"""Database on PostgreSQL: a pool of psycopg connections, and LISTEN/NOTIFY for hints."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
+from typing import Any, Final, ParamSpec, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection, Connection, errors
+from psycopg.adapt import Loader
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from tenuto.errors import PostgresTooOld, StorageRejected, StorageUnavailable
+from tenuto.storage.database import (
+    ANYTHING,
+    Blocking,
+    Call,
+    Database,
+    Hint,
+    LostRace,
+    Row,
+    Statement,
+    Verb,
+    drive,
+    load,
+    migrations,
+    quoted_schema,
+)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+OLDEST: Final = 140000
+CONNECT_WITHIN: Final = 5  # seconds for one try
+WAIT_FOR_LINE: Final = 5.0  # seconds for a free connection of the pool
+KEEPALIVE: Final = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 15000}
+
+
+class Postgres(Database):
+    """Tenuto's tables in one schema of a PostgreSQL database. No session state, no search_path.
+
+    Raises PostgresTooOld before PostgreSQL 14, and InvalidUrl for a schema that is no plain name.
+    """
+
+    def __init__(self, url: str, *, schema: str = "tenuto", connections: int = 8) -> None:
+        self.schema = schema
+        self._marks = {"{schema}": quoted_schema(schema)}
+        self.statements = load("postgres", self._marks)
+        self._conninfo = _conninfo(url)
+        self._channel = f"tenuto_{schema}"
+        self._pool = AsyncConnectionPool(
+            self._conninfo,
+            kwargs={"autocommit": True},
+            configure=_configure,
+            min_size=1,
+            max_size=connections,
+            timeout=WAIT_FOR_LINE,
+            reconnect_timeout=2.0,  # short tries, begun again by whoever needs a line: back at once after an outage
+            open=False,
+        )
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    @property
+    def scripts(self) -> list[tuple[int, str]]:
+        return migrations("postgres", self._marks)
+
+    async def open(self) -> None:
+        async with _outages():
+            async with await AsyncConnection.connect(self._conninfo) as connection:
+                version = connection.info.server_version
+        if version < OLDEST:
+            raise PostgresTooOld(f"{version // 10000}.{version % 10000}")
+        await self._pool.open()
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    async def _drive(self, verb: Verb[T]) -> T:
+        """In a task of its own: whoever is cancelled while it waits leaves no half-read connection behind."""
+        task = asyncio.create_task(self._drive_to_its_end(verb))
+        self._under_way.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
+    _drive_read = _drive
+
+    def _forget(self, task: "asyncio.Task[Any]") -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, also when nobody waits for it any more
+
+    async def _drive_to_its_end(self, verb: Verb[T]) -> T:
+        async with _outages(), self._pool.connection() as connection:
+            try:
+                asked = next(verb)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            if asked.is_last:
+                return _returned(verb, await self._execute(connection, asked))
+            async with connection.transaction():
+                return await self._drive_on(connection, verb, asked)
+
+    async def _drive_on(self, connection: AsyncConnection[Row], verb: Verb[T], asked: Call) -> T:
+        try:
+            while True:
+                asked = verb.send(await self._execute(connection, asked))
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+    async def _execute(self, connection: AsyncConnection[Row], asked: Call) -> list[Row]:
+        statement = self.statements[asked.name]
+        cursor = await connection.execute(statement.text, _inputs(statement, asked, self.now))  # type: ignore[arg-type]
+        return await cursor.fetchall() if statement.outputs else []
+
+    async def migrate(self, verb: Callable[P, Verb[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        async with _outages(), self._pool.connection() as connection, connection.transaction():
+            asking = verb(*args, **kwargs)
+            rows: list[Row] | None = None
+            try:
+                while True:
+                    asked = asking.send(rows)  # type: ignore[arg-type]
+                    rows = await self._execute_script(connection, asked)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+
+    async def _execute_script(self, connection: AsyncConnection[Row], asked: Call) -> list[Row]:
+        if not asked.name.startswith("schema/"):
+            return await self._execute(connection, asked)
+        await connection.execute(dict(self.scripts)[int(asked.name[7:])])  # type: ignore[arg-type]
+        return []
+
+    def blocking(self) -> Blocking:
+        return _OwnLine(self)
+
+    async def tell(self, hints: Sequence[Hint]) -> None:
+        payloads = [f"{hint.channel}:{hint.subject}" for hint in hints]
+        async with _outages(), self._pool.connection() as connection:
+            await connection.execute(
+                "select pg_notify(%s, payload) from unnest(%s::text[]) payload", (self._channel, payloads)
+            )
+
+    async def hear(self, heard: Callable[[Hint], None]) -> None:
+        async with _outages():
+            async with await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
+                await connection.execute(f'listen "{self._channel}"')  # type: ignore[arg-type]
+                heard(ANYTHING)  # whatever was told before the line stood was not heard
+                async for notice in connection.notifies():
+                    channel, _, subject = notice.payload.partition(":")
+                    heard(Hint(channel, subject))
+        raise StorageUnavailable("the listening connection was closed")
+
+    def connect(self) -> "Connection[Row]":
+        """A connection of its own for a plain thread, which gives up on a dead server within seconds."""
+        connection = psycopg.connect(self._conninfo, autocommit=True)
+        _adapt(connection)
+        return connection
+
+
+class _OwnLine(Blocking):
+    """Verbs from a plain thread, on a connection of its own that is made anew when it is lost."""
+
+    def __init__(self, database: Postgres) -> None:
+        self._database = database
+        self._connection: Connection[Row] | None = None
+
+    def run(self, verb: Callable[P, Verb[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with _blocking_outages():
+            if self._connection is None or self._connection.closed:
+                self._connection = self._database.connect()
+            with self._connection.transaction():
+                return drive(verb(*args, **kwargs), self._execute)
+
+    def _execute(self, asked: Call) -> list[Row]:
+        assert self._connection is not None
+        statement = self._database.statements[asked.name]
+        inputs = _inputs(statement, asked, self._database.now)
+        cursor = self._connection.execute(statement.text, inputs)  # type: ignore[arg-type]
+        return cursor.fetchall() if statement.outputs else []
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+
+def _returned(verb: Verb[T], rows: list[Row]) -> T:
+    try:
+        verb.send(rows)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    raise AssertionError("a verb went on after its last statement")
+
+
+# ── the connection ────────────────────────────────────────────────────────────────────────────────
+
+
+def _conninfo(url: str) -> str:
+    """The URL as libpq takes it, with a dead server noticed in seconds unless the URL says otherwise."""
+    given = conninfo_to_dict(url)
+    defaults: dict[str, Any] = {"connect_timeout": CONNECT_WITHIN, "application_name": "tenuto", **KEEPALIVE}
+    return make_conninfo("", **{**defaults, **given})
+
+
+class _TextLoader(Loader):
+    """A uuid as text, as the rest of the house has it."""
+
+    def load(self, data: Any) -> str:
+        return bytes(data).decode()
+
+
+def _adapt(connection: "AsyncConnection[Any] | Connection[Any]") -> None:
+    connection.adapters.register_loader("uuid", _TextLoader)
+
+
+async def _configure(connection: "AsyncConnection[Any]") -> None:
+    _adapt(connection)
+
+
+# ── values and errors ─────────────────────────────────────────────────────────────────────────────
+
+
+def _inputs(statement: Statement, asked: Call, now: datetime | None) -> dict[str, Any]:
+    """The inputs as psycopg takes them: documents as JSON text; lists are arrays there already."""
+    given = {}
+    for name, kind in statement.inputs.items():
+        value = now if name == "now" else asked.inputs[name]
+        given[name] = json.dumps(value, ensure_ascii=False, separators=(",", ":")) if kind == "json" else value
+    return given
+
+
+_RACES: Final = (errors.DeadlockDetected, errors.SerializationFailure, errors.LockNotAvailable)
+_AWAY: Final = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.QueryCanceled)
+
+
+@contextmanager
+def _blocking_outages() -> Iterator[None]:
+    """The driver's errors as Tenuto's tree says them. A message never carries the inputs or the address."""
+    try:
+        yield
+    except _RACES as error:
+        raise LostRace(_said(error)) from error
+    except PoolTimeout as error:
+        raise StorageUnavailable("PostgreSQL: no connection within the time allowed") from error
+    except (UnicodeEncodeError, OverflowError) as error:
+        raise StorageRejected(f"PostgreSQL cannot store it: {type(error).__name__}") from error
+    except psycopg.Error as error:
+        raise (StorageUnavailable if _is_outage(error) else StorageRejected)(_said(error)) from error
+    except OSError as error:
+        raise StorageUnavailable(f"PostgreSQL: {error}") from error
+
+
+@asynccontextmanager
+async def _outages() -> AsyncIterator[None]:
+    with _blocking_outages():
+        yield
+
+
+def _is_outage(error: psycopg.Error) -> bool:
+    """Whether the server is away, rather than unwilling: class 08, 53, 57, or no SQLSTATE at all."""
+    if isinstance(error, _AWAY):
+        return True
+    state = error.sqlstate or ""
+    operational = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    return state[:2] in {"08", "53", "57"} or (operational and not state)
+
+
+def _said(error: psycopg.Error) -> str:
+    """The server's own sentence, without its detail, which may quote a row."""
+    return f"PostgreSQL: {error.diag.message_primary or str(error).partition(chr(10))[0] or type(error).__name__}"

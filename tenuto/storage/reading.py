@@ -1,0 +1,167 @@
+"""What may be read, as verbs that change nothing: jobs, workflows and their steps, counts, and the doctor's checks."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from tenuto import codec
+from tenuto.errors import CodecError
+from tenuto.outcome import failures
+from tenuto.storage.database import Row, Verb, call, last
+from tenuto.storage.steer import Filter
+from tenuto.storage.store import AnyJob, to_job
+
+PAGE: Final = 5000  # steps in one answer
+
+
+def fetch(ids: Sequence[str]) -> Verb[dict[str, AnyJob]]:
+    """Jobs by id; one that is not stored is not in the answer."""
+    rows = yield last("fetch", ids=list(ids))
+    return {row[0]: to_job(row) for row in rows}
+
+
+def find(which: Filter, limit: int, before: str | None = None) -> Verb[list[AnyJob]]:
+    """The jobs that the filter names, newest first, at most `limit`, older than the one named by `before`."""
+    rows = yield last("find", **which.inputs(), before=before, max=limit)
+    return [to_job(row) for row in rows]
+
+
+class Count(NamedTuple):
+    """How many jobs of one queue stand in one state, and when the oldest of them was due."""
+
+    queue: str
+    state: str
+    jobs: int
+    oldest: datetime
+
+
+def counts() -> Verb[list[Count]]:
+    """Every queue's jobs by state. It looks at every row: for people, not for loops."""
+    return [Count(*row) for row in (yield last("counts"))]
+
+
+class QueueSettings(NamedTuple):
+    """What operators asked of one queue, on one node, or on all of them (an empty node)."""
+
+    name: str
+    node: str
+    paused: bool | None
+    running: bool | None
+    slots: int | None
+
+
+def queues() -> Verb[list[QueueSettings]]:
+    """The settings of every queue that anybody paused or scaled."""
+    return [QueueSettings(*row) for row in (yield last("queues"))]
+
+
+# ── workflows ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class WorkflowRow(NamedTuple):
+    """A workflow's own row: its state, and its steps counted by fate."""
+
+    id: str
+    name: str | None
+    state: str
+    outcome: str | None
+    runs: int
+    steps: int
+    unfinished: int
+    completed: int
+    cancelled: int
+    discarded: int
+    deleted: int
+    inserted_at: datetime
+    finished_at: datetime | None
+
+
+def workflow(id: str) -> Verb[WorkflowRow | None]:
+    """One workflow's own row, or None."""
+    rows = yield last("workflow", id=id)
+    return WorkflowRow(*rows[0]) if rows else None
+
+
+def find_workflows(state: str | None, name: str | None, limit: int, before: str | None = None) -> Verb[list[WorkflowRow]]:
+    """Workflows by state and name, newest first."""
+    return [WorkflowRow(*row) for row in (yield last("find_workflows", state=state, name=name, before=before, max=limit))]
+
+
+def steps(workflow_id: str) -> Verb[list[dict[str, Any]]]:
+    """Every step of a workflow in the order they were added, as fields of a StepStatus."""
+    found: list[dict[str, Any]] = []
+    after = -1
+    while True:
+        rows = yield call("steps", workflow_id=workflow_id, after=after, max=PAGE)
+        found += [_step(row) for row in rows]
+        if len(rows) < PAGE:
+            return found
+        after = rows[-1][2]
+
+
+def _step(row: Row) -> dict[str, Any]:
+    name, job_id, _, worker, deps, fate, has_result, result, state, attempt, errors, attempted_at, finished_at = row
+    told = failures(errors) if errors else ()
+    return {
+        "name": name,
+        "job_id": job_id,
+        "worker": worker,
+        "deps": tuple(codec.decode(deps)),
+        "fate": fate,
+        "state": state or fate,
+        "attempt": attempt or 0,
+        "has_result": has_result,
+        "result": _shown(result),
+        "error": told[-1] if told else None,
+        "attempted_at": attempted_at,
+        "finished_at": finished_at,
+    }
+
+
+def _shown(result: str | None) -> Any:
+    if result is None:
+        return None
+    try:
+        return codec.decode(result)
+    except CodecError as fault:
+        return fault
+
+
+def step(workflow_id: str, name: str) -> Verb[tuple[str, str | None, str | None] | None]:
+    """One step by name as (job id, fate, result's stored text), or None."""
+    rows = yield last("step", workflow_id=workflow_id, name=name)
+    return (rows[0][0], rows[0][1], rows[0][2]) if rows else None
+
+
+def store_result(job: AnyJob, result: str) -> Verb[bool]:
+    """Keep a running step's result before it settles; False when the attempt is no longer the job's."""
+    rows = yield last("store_result", id=job.id, epoch=job.epoch, result=result)
+    return bool(rows)
+
+
+# ── the doctor ────────────────────────────────────────────────────────────────────────────────────
+
+CHECKS: Final = {
+    "doctor_waiting": "a suspended step waits for the needs it says, and for at least one",
+    "doctor_needs": "a suspended step is held only by needs that have not ended",
+    "doctor_executing": "a running job is held by a live node",
+    "doctor_fates": "a step's fate is how its job ended",
+    "doctor_workflows": "a workflow's counts are its steps' fates, and it is finished when they are",
+}
+"""The invariants that can be checked on a live database, by the statement that finds what breaks them."""
+
+
+def check(statement: str) -> Verb[list[tuple[str, str]]]:
+    """What breaks one of `CHECKS`, as (id, detail), the first hundred."""
+    return [(id, detail) for id, detail in (yield last(statement))]
+
+
+def waiting_workers() -> Verb[dict[str, int]]:
+    """How many unfinished jobs name each worker."""
+    return {name: int(jobs) for name, jobs in (yield last("doctor_workers"))}
+
+
+def names(text: str) -> list[str]:
+    """A stored JSON list of names."""
+    return list(json.loads(text))

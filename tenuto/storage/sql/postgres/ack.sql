@@ -1,0 +1,41 @@
+-- ack: give attempts back. Fenced by epoch: an attempt that is no longer the job's changes nothing. An operator's
+--      cancel that came first turns any ending into cancelled.
+-- in:    acks json, cancelled text, now timestamptz
+-- out:   id uuid, state text, queue text, workflow_id uuid, has_dependents boolean
+-- lock:  the jobs, in the order of the document, which is by id
+-- plan:  jobs_pkey
+with t as materialized (select coalesce(%(now)s::timestamptz, clock_timestamp()) as now),
+a as materialized (
+    select *
+    from jsonb_to_recordset(%(acks)s::jsonb) as a (
+        id uuid, epoch int, state text, error text, errors text, delay bigint, is_spent boolean)
+),
+b as materialized (
+    select j.id, j.epoch, a.is_spent, a.errors, a.delay, a.state as asked,
+        case when j.cancel_requested_at is null then a.state else 'cancelled' end as state,
+        coalesce(a.error, case when j.cancel_requested_at is not null then %(cancelled)s end) as error
+    from a
+    join {schema}.jobs j on j.id = a.id and j.epoch = a.epoch and j.state = 'executing'
+    for update of j
+)
+update {schema}.jobs j
+set state = b.state,
+    attempt = j.attempt - case when b.is_spent then 0 else 1 end,
+    epoch = j.epoch + case when b.state = 'available' then 1 else 0 end,
+    snoozes = j.snoozes + case when b.asked = 'scheduled' then 1 else 0 end,
+    suspicions = case when b.state = 'available' then j.suspicions else 0 end,
+    errors = case
+        when b.error is null then j.errors
+        else case coalesce(b.errors, j.errors)
+                when '[]' then '[' else left(coalesce(b.errors, j.errors), -1) || ',' end
+            || '{"at":' || (extract(epoch from t.now) * 1000000)::bigint || ',"attempt":' || j.attempt
+            || ',' || substr(b.error, 2) || ']'
+    end,
+    scheduled_at = case
+        when b.delay is null or b.state = 'cancelled' then j.scheduled_at
+        else t.now + b.delay * interval '1 microsecond'
+    end,
+    finished_at = case when b.state in ('completed', 'cancelled', 'discarded') then t.now end
+from b, t
+where j.id = b.id and j.epoch = b.epoch and j.state = 'executing'
+returning j.id, j.state, j.queue, j.workflow_id, j.has_dependents

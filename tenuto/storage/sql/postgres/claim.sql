@@ -1,0 +1,35 @@
+-- claim: hand up to :demand due jobs of one queue to one producer whose lease lives, most urgent first.
+-- in:    queue text, demand int, producer uuid, node text, now timestamptz
+-- out:   id uuid, state text, queue text, worker text, args text, meta text, tags text, errors text, attempt int,
+--        max_attempts int, priority int, epoch int, timeout bigint, inserted_at timestamptz, scheduled_at
+--        timestamptz, attempted_at timestamptz, attempted_by text, finished_at timestamptz, cancel_requested_at
+--        timestamptz, snoozes int, rescues int, suspicions int, waiting_on int, has_needs boolean, has_dependents
+--        boolean, workflow_id uuid
+-- lock:  skips rows another node holds
+-- plan:  jobs_claim
+with t as materialized (select coalesce(%(now)s::timestamptz, clock_timestamp()) as now),
+due as materialized (
+    select ctid
+    from {schema}.jobs
+    where state = 'available'
+        and suspicions = 0
+        and queue = %(queue)s
+        and exists (select 1 from {schema}.producers p, t where p.id = %(producer)s and p.expires_at > t.now)
+    order by priority, scheduled_at, id
+    limit %(demand)s
+    for update skip locked
+)
+update {schema}.jobs j
+set state = 'executing',
+    attempt = j.attempt + 1,
+    epoch = j.epoch + 1,
+    producer_id = %(producer)s,
+    attempted_by = %(node)s,
+    attempted_at = t.now
+from due, t
+where j.ctid = due.ctid
+returning
+    j.id, j.state, j.queue, j.worker, j.args, j.meta, j.tags, j.errors, j.attempt, j.max_attempts,
+    j.priority, j.epoch, j.timeout, j.inserted_at, j.scheduled_at, j.attempted_at, j.attempted_by,
+    j.finished_at, j.cancel_requested_at, j.snoozes, j.rescues, j.suspicions, j.waiting_on, j.has_needs,
+    j.has_dependents, j.workflow_id

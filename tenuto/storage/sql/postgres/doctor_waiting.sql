@@ -1,0 +1,12 @@
+-- doctor_waiting: suspended steps whose count of unmet needs is wrong, or that wait for nothing.
+-- in:    -
+-- out:   id text, detail text
+-- lock:  none
+-- plan:  -
+select j.id::text, 'waits for ' || j.waiting_on || ' needs; ' || count(e.job_id) || ' are unmet' as detail
+from {schema}.jobs j
+left join {schema}.edges e on e.job_id = j.id and not e.met
+where j.state = 'suspended'
+group by j.id
+having j.waiting_on <> count(e.job_id) or j.waiting_on = 0
+limit 100

@@ -1,0 +1,11 @@
+-- doctor_workers: the workers that unfinished jobs name, with how many such jobs there are of each.
+-- in:    -
+-- out:   id text, detail text
+-- lock:  none
+-- plan:  -
+select worker as id, count(*)::text as detail
+from {schema}.jobs
+where state not in ('completed', 'cancelled', 'discarded')
+group by worker
+order by worker
+limit 1000

@@ -1,0 +1,9 @@
+-- enqueue_edges: store which job needs which.
+-- in:    edges json
+-- out:   -
+-- lock:  none but the new rows
+-- plan:  -
+insert into {schema}.edges (job_id, needs_id, ignore_cancelled, ignore_discarded, ignore_deleted)
+select job_id, needs_id, ignore_cancelled, ignore_discarded, ignore_deleted
+from jsonb_to_recordset(%(edges)s::jsonb) as e (
+    job_id uuid, needs_id uuid, ignore_cancelled boolean, ignore_discarded boolean, ignore_deleted boolean)

@@ -1,0 +1,12 @@
+-- enqueue_nodes: store the steps of one workflow.
+-- in:    workflow_id uuid, nodes json
+-- out:   -
+-- lock:  none but the new rows
+-- plan:  -
+insert into {schema}.workflow_nodes (
+    workflow_id, name, job_id, position, worker, deps, ignore_cancelled, ignore_discarded, ignore_deleted)
+select
+    %(workflow_id)s::uuid, name, job_id, position, worker, deps, ignore_cancelled, ignore_discarded, ignore_deleted
+from jsonb_to_recordset(%(nodes)s::jsonb) as n (
+    name text, job_id uuid, position int, worker text, deps text, ignore_cancelled boolean,
+    ignore_discarded boolean, ignore_deleted boolean)

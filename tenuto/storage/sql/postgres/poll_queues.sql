@@ -1,0 +1,23 @@
+-- poll_queues: what a node must know of its queues, and of those it was told to start: their settings (its own
+--              before those for all nodes), and whether anything is due in them.
+-- in:    node text, queues text[]
+-- out:   name text, paused boolean, running boolean, slots int, due boolean, suspect boolean
+-- lock:  none
+-- plan:  jobs_claim
+with named as (
+    select unnest(%(queues)s::text[]) as name
+    union
+    select name from {schema}.queues where running and node in ('', %(node)s)
+)
+select
+    n.name, coalesce(own.paused, every.paused, false) as paused, coalesce(own.running, every.running) as running,
+    coalesce(own.slots, every.slots) as slots,
+    exists (
+        select 1 from {schema}.jobs
+        where queue = n.name and state = 'available' and suspicions = 0) as due,
+    exists (
+        select 1 from {schema}.jobs
+        where queue = n.name and state = 'available' and suspicions > 0) as suspect
+from named n
+left join {schema}.queues every on every.name = n.name and every.node = ''
+left join {schema}.queues own on own.name = n.name and own.node = %(node)s

@@ -1,0 +1,18 @@
+-- prune_jobs: delete jobs that ended longer ago than they are kept, oldest first.
+-- in:    keep bigint, max int, now timestamptz
+-- out:   id uuid
+-- lock:  skips rows another node holds
+-- plan:  jobs_finished
+with old as materialized (
+    select ctid
+    from {schema}.jobs
+    where state in ('completed', 'cancelled', 'discarded')
+        and finished_at <= coalesce(%(now)s::timestamptz, clock_timestamp()) - %(keep)s * interval '1 microsecond'
+    order by finished_at, id
+    limit %(max)s
+    for update skip locked
+)
+delete from {schema}.jobs j
+using old
+where j.ctid = old.ctid
+returning j.id

@@ -1,0 +1,28 @@
+-- reach: lock, in id order and as one set, every job that the ending of :ids may change: these jobs, those
+--        behind them, and behind the :bad ones (or ones an operator cancelled) everything a cascade may reach.
+-- in:    ids uuid[], bad uuid[]
+-- out:   id uuid
+-- lock:  jobs by id
+-- plan:  edges_needs
+with recursive doomed (id) as (
+    select j.id
+    from {schema}.jobs j
+    where j.id = any(%(ids)s::uuid[]) and (j.id = any(%(bad)s::uuid[]) or j.cancel_requested_at is not null)
+    union
+    select e.job_id
+    from doomed d
+    join {schema}.edges e on e.needs_id = d.id and not e.met
+),
+ending (id) as (
+    select unnest(%(ids)s::uuid[]) union select id from doomed
+),
+reached (id) as (
+    select id from ending
+    union
+    select e.job_id from ending d join {schema}.edges e on e.needs_id = d.id and not e.met
+)
+select j.id
+from {schema}.jobs j
+where j.id in (select id from reached)
+order by j.id
+for update

@@ -1,0 +1,34 @@
+-- settle_workflows: count steps by their new fates (or back, when one is retried); the last one to settle finishes
+--                   the workflow, and a step that lives again revives it.
+-- in:    deltas json, now timestamptz
+-- out:   id uuid, name text, state text, outcome text
+-- lock:  the workflows, in the order of the document, which is by id
+-- plan:  workflows_pkey
+with t as materialized (select coalesce(%(now)s::timestamptz, clock_timestamp()) as now),
+d as materialized (
+    select * from jsonb_to_recordset(%(deltas)s::jsonb) as d (
+        id uuid, completed int, cancelled int, discarded int, deleted int)
+)
+update {schema}.workflows w
+set unfinished = w.unfinished - d.completed - d.cancelled - d.discarded - d.deleted,
+    completed = w.completed + d.completed,
+    cancelled = w.cancelled + d.cancelled,
+    discarded = w.discarded + d.discarded,
+    deleted = w.deleted + d.deleted,
+    runs = w.runs + case
+        when w.state = 'finished' and d.completed + d.cancelled + d.discarded + d.deleted < 0 then 1 else 0
+    end,
+    state = case
+        when w.unfinished - d.completed - d.cancelled - d.discarded - d.deleted = 0 then 'finished' else 'running'
+    end,
+    outcome = case
+        when w.unfinished - d.completed - d.cancelled - d.discarded - d.deleted > 0 then null
+        when w.completed + d.completed = w.steps then 'completed'
+        else 'failed'
+    end,
+    finished_at = case
+        when w.unfinished - d.completed - d.cancelled - d.discarded - d.deleted = 0 then t.now
+    end
+from d, t
+where w.id = d.id
+returning w.id, w.name, w.state, w.outcome

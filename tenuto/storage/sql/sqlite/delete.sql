@@ -1,0 +1,8 @@
+-- delete: remove jobs that are not running; the answer says in which state each was.
+-- in:    ids uuid[]
+-- out:   id uuid, state text, queue text, workflow_id uuid, has_dependents boolean
+-- lock:  the write lock is held
+-- plan:  sqlite_autoindex_jobs_1
+delete from jobs
+where id in (select value from json_each(:ids)) and state <> 'executing'
+returning id, state, queue, workflow_id, has_dependents

@@ -1,0 +1,26 @@
+-- enqueue: store new jobs; one whose id is taken already is left out, and so is not in the answer.
+-- in:    jobs json, now timestamptz
+-- out:   id uuid, state text, inserted_at timestamptz, scheduled_at timestamptz
+-- lock:  the write lock is held
+-- plan:  -
+with t (now) as (
+    select coalesce(:now, cast((julianday('now') - 2440587.5) * 86400000000.0 as integer))
+),
+new as (
+    select value as job, t.now,
+        coalesce(json_extract(value, '$.scheduled'), t.now + coalesce(json_extract(value, '$.delay'), 0)) as due
+    from t, json_each(:jobs)
+)
+insert into jobs (
+    id, state, queue, worker, args, meta, tags, max_attempts, priority, waiting_on, has_needs,
+    has_dependents, workflow_id, timeout, inserted_at, scheduled_at)
+select
+    json_extract(job, '$.id'),
+    case when json_extract(job, '$.state') = 'suspended' then 'suspended' when due > now then 'scheduled' else 'available' end,
+    json_extract(job, '$.queue'), json_extract(job, '$.worker'), json_extract(job, '$.args'), json_extract(job, '$.meta'), json_extract(job, '$.tags'),
+    json_extract(job, '$.max_attempts'), json_extract(job, '$.priority'), json_extract(job, '$.waiting_on'), json_extract(job, '$.has_needs'),
+    json_extract(job, '$.has_dependents'), json_extract(job, '$.workflow_id'), json_extract(job, '$.timeout'), now, due
+from new
+where true
+on conflict (id) do nothing
+returning id, state, inserted_at, scheduled_at

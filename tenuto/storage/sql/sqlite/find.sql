@@ -1,0 +1,22 @@
+-- find: the jobs that a filter names, newest first, from before the last one of the page before.
+-- in:    states text[], queue text, worker text, workflow_id uuid, tag text, before uuid, max int
+-- out:   id uuid, state text, queue text, worker text, args text, meta text, tags text, errors text, attempt int,
+--        max_attempts int, priority int, epoch int, timeout bigint, inserted_at timestamptz, scheduled_at
+--        timestamptz, attempted_at timestamptz, attempted_by text, finished_at timestamptz, cancel_requested_at
+--        timestamptz, snoozes int, rescues int, suspicions int, waiting_on int, has_needs boolean, has_dependents
+--        boolean, workflow_id uuid
+-- lock:  none
+-- plan:  sqlite_autoindex_jobs_1
+select
+    id, state, queue, worker, args, meta, tags, errors, attempt, max_attempts, priority, epoch, timeout,
+    inserted_at, scheduled_at, attempted_at, attempted_by, finished_at, cancel_requested_at, snoozes,
+    rescues, suspicions, waiting_on, has_needs, has_dependents, workflow_id
+from jobs
+where (:states is null or state in (select value from json_each(:states)))
+    and (:queue is null or queue = :queue)
+    and (:worker is null or worker = :worker)
+    and (:workflow_id is null or workflow_id = :workflow_id)
+    and (:tag is null or instr(tags, :tag) > 0)
+    and id < coalesce(:before, 'g')
+order by id desc
+limit :max

@@ -1,0 +1,15 @@
+-- find_workflows: workflows by state and name, newest first, from before the last one of the page before.
+-- in:    state text, name text, before uuid, max int
+-- out:   id uuid, name text, state text, outcome text, runs int, steps int, unfinished int, completed int,
+--        cancelled int, discarded int, deleted int, inserted_at timestamptz, finished_at timestamptz
+-- lock:  none
+-- plan:  sqlite_autoindex_workflows_1
+select
+    id, name, state, outcome, runs, steps, unfinished, completed, cancelled, discarded, deleted, inserted_at,
+    finished_at
+from workflows
+where (:state is null or state = :state)
+    and (:name is null or name = :name)
+    and id < coalesce(:before, 'g')
+order by id desc
+limit :max

@@ -1,0 +1,19 @@
+-- release: count met needs off; a suspended job that waits for nothing more becomes due, at once or when it was asked.
+-- in:    counts json, now timestamptz
+-- out:   id uuid, state text, queue text
+-- lock:  the write lock is held
+-- plan:  sqlite_autoindex_jobs_1
+with t (now) as (
+    select coalesce(:now, cast((julianday('now') - 2440587.5) * 86400000000.0 as integer))
+),
+c as materialized (select json_extract(value, '$.id') as id, json_extract(value, '$.met') as met from json_each(:counts))
+update jobs
+set waiting_on = max(jobs.waiting_on - c.met, 0),
+    state = case
+        when jobs.state <> 'suspended' or jobs.waiting_on > c.met then jobs.state
+        when jobs.scheduled_at > t.now then 'scheduled'
+        else 'available'
+    end
+from c, t
+where jobs.id = c.id
+returning id, state, queue

@@ -1,0 +1,336 @@
+"""A job's life as verbs: enqueue, claim, needs, ack, and what an ending means for the steps behind it."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from tenuto import codec
+from tenuto.context import Needs
+from tenuto.errors import CodecError, JobMismatch
+from tenuto.graph import Edge, Node
+from tenuto.job import AVAILABLE, CANCELLED, DISCARDED, SUSPENDED, TERMINAL, Job, JobState
+from tenuto.outcome import Ack, entry, failures
+from tenuto.storage.database import Row, Verb, call, last
+
+AnyJob: TypeAlias = Job[Any, Any]
+
+CHUNK: Final = 5000  # rows in one document
+NEEDS_BUDGET: Final = 16_000_000  # bytes of results that come with one claim
+
+CANCELLED_BY_OPERATOR: Final = entry("cancel", "Cancel", "cancelled by an operator", "")
+
+
+class Finished(NamedTuple):
+    """A workflow whose last step has just settled."""
+
+    id: str
+    name: str | None
+    outcome: str  # completed | failed
+    failed: list[str]  # names of the steps that did not complete, the first hundred
+
+
+class Ended(NamedTuple):
+    """One job that ended, as the statements answer it; a deleted one has the state `deleted`."""
+
+    id: str
+    state: str
+    queue: str
+    workflow_id: str | None
+    has_dependents: bool
+
+
+class Settled(NamedTuple):
+    """What a verb that ends attempts or jobs changed."""
+
+    ids: list[str]  # the jobs it changed, in no order
+    due: set[str]  # queues in which something became due
+    finished: list[Finished]
+
+
+# ── enqueue ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def enqueue(jobs: Sequence[AnyJob]) -> Verb[list[AnyJob]]:
+    """Store jobs, all or none, and give them back stored, in their order.
+
+    A job whose id is stored already comes back as it is there, `existing`; with another worker or other args
+    it is refused as JobMismatch.
+    """
+    stored: list[AnyJob] = []
+    for chunk in _chunks(jobs):
+        rows = yield call("enqueue", jobs=[_document(job) for job in chunk])
+        new = {row[0]: row for row in rows}
+        if len(new) == len(chunk):
+            known: dict[str, AnyJob] = {}
+        else:
+            known = yield from _existing(chunk)
+        stored += [_stored(job, new[job.id]) if job.id in new else known[job.id] for job in chunk]
+    return stored
+
+
+def enqueue_workflow(
+    id: str, name: str | None, jobs: Sequence[AnyJob], nodes: Sequence[Node], edges: Sequence[Edge]
+) -> Verb[list[AnyJob]]:
+    """Store a workflow with its jobs, nodes and edges, all or none. One that is stored already is left as it is."""
+    made = yield call("enqueue_workflow", id=id, name=name, steps=len(nodes))
+    if not made:
+        known = yield from _existing(jobs)
+        return [known[job.id] for job in jobs if job.id in known]
+    stored = yield from enqueue(jobs)
+    taken = next((job for job in stored if job.existing), None)
+    if taken is not None:
+        raise JobMismatch(taken.id)
+    for part in _chunks(nodes):
+        yield call("enqueue_nodes", workflow_id=id, nodes=[_node(node) for node in part])
+    for some in _chunks(edges):
+        yield call("enqueue_edges", edges=[edge._asdict() for edge in some])
+    return stored
+
+
+def _existing(jobs: Sequence[AnyJob]) -> Verb[dict[str, AnyJob]]:
+    rows = yield call("fetch", ids=[job.id for job in jobs])
+    found = {row[0]: row for row in rows}
+    for job in jobs:
+        row = found.get(job.id)
+        if row is not None and (row[3] != job.worker or row[4] != codec.encode(job.args)):
+            raise JobMismatch(job.id)
+    return {id: to_job(row).replace(existing=True) for id, row in found.items()}
+
+
+def _document(job: AnyJob) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "state": job.state,
+        "queue": job.queue,
+        "worker": job.worker,
+        "args": codec.encode(job.args),
+        "meta": codec.encode(job.meta) if job.meta else "{}",
+        "tags": codec.encode(list(job.tags)) if job.tags else "[]",
+        "max_attempts": job.max_attempts,
+        "priority": job.priority,
+        "waiting_on": job.waiting_on,
+        "has_needs": job.has_needs,
+        "has_dependents": job.has_dependents,
+        "workflow_id": job.workflow_id,
+        "timeout": micros(job.timeout),
+        "scheduled": None if job.scheduled_at is None else micros(job.scheduled_at - EPOCH),
+        "delay": micros(job.schedule_in),
+    }
+
+
+def _node(node: Node) -> dict[str, Any]:
+    return {**node._asdict(), "deps": codec.encode(list(node.deps))}
+
+
+def _stored(job: AnyJob, row: Row) -> AnyJob:
+    _, state, inserted_at, scheduled_at = row
+    return job.replace(
+        state=STATES[state], inserted_at=inserted_at, scheduled_at=scheduled_at, schedule_in=None
+    )
+
+
+def micros(length: timedelta | None) -> int | None:
+    """A duration as the statements take it."""
+    return None if length is None else length // _MICROSECOND
+
+
+def _chunks(rows: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    return (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+
+
+# ── claim ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def claim(queue: str, demand: int, producer: str, node: str) -> Verb[list[AnyJob]]:
+    """Hand up to `demand` due jobs of `queue` to `producer`, most urgent first.
+
+    Each comes back EXECUTING with its attempt counted; no other node holds it. Order: priority, scheduled_at,
+    id. Empty when nothing is due, or when the producer's lease has ended.
+    """
+    rows = yield last("claim", queue=queue, demand=demand, producer=producer, node=node)
+    return sorted(map(to_job, rows), key=_urgency)
+
+
+def claim_suspect(queue: str, producer: str, node: str) -> Verb[list[AnyJob]]:
+    """Like `claim`, for one job that was running when a process died; such jobs never run side by side."""
+    rows = yield last("claim_suspect", queue=queue, producer=producer, node=node)
+    return [to_job(row) for row in rows]
+
+
+def _urgency(job: AnyJob) -> tuple[Any, ...]:
+    return job.priority, job.scheduled_at, job.id
+
+
+def needs(jobs: Sequence[AnyJob], budget: int = NEEDS_BUDGET) -> Verb[dict[str, Needs]]:
+    """What claimed steps may read, by job id: their deps' results and their own earlier ones, as stored text.
+
+    One that has no deps and ran for the first time needs nothing and is left out. When the results together
+    are over `budget` bytes, each step with any comes back `deferred`, to be asked for alone.
+    """
+    ids = [job.id for job in jobs if job.has_needs]
+    again = [job.id for job in jobs if job.epoch > 1 and job.workflow_id is not None]
+    found = {id: Needs(results={}) for id in (*ids, *again)}
+    if found:
+        rows = yield last("needs", ids=ids, again=again, budget=budget)
+        for job_id, name, result, has_result, met, is_own in rows:
+            _take(found[job_id], name, result, has_result, met, is_own)
+    return found
+
+
+def _take(mine: Needs, name: str, result: str | None, has_result: bool, met: bool, is_own: bool) -> None:
+    mine.deferred |= has_result and result is None
+    mine.unmet += not met
+    if is_own:
+        mine.own = result
+    else:
+        mine.results[name] = result
+
+
+# ── ack ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def ack(acks: Sequence[Ack]) -> Verb[Settled]:
+    """Give attempts back, with all that follows for the steps behind them, in one transaction.
+
+    Fenced by epoch: an attempt that is no longer the job's changes nothing and is not in the answer's ids.
+    Plain jobs are one statement; what a workflow needs beyond it derives from what the fence let through.
+    """
+    ordered = sorted(acks, key=_attempt)
+    if all(ack.workflow_id is None for ack in ordered):
+        rows = yield last("ack", acks=_documents(ordered), cancelled=CANCELLED_BY_OPERATOR)
+        return _settled(rows)
+    yield call("reach", ids=[ack.id for ack in ordered], bad=[ack.id for ack in ordered if ack.state in _MAY_CASCADE])
+    rows = yield from _give_back(ordered)
+    after = yield from aftermath(
+        [Ended(*row) for row in rows if row[1] in TERMINAL],
+        {ack.id: ack.result for ack in ordered},  # of two attempts of one job only the later can have settled
+    )
+    return _settled(rows, after)
+
+
+def _attempt(ack: Ack) -> tuple[str, int]:
+    return ack.id, ack.epoch
+
+
+def _give_back(ordered: Sequence[Ack]) -> Verb[list[Row]]:
+    gated = [{"id": ack.id, "epoch": ack.epoch} for ack in ordered if ack.state is SUSPENDED]
+    rows = (yield call("gate", acks=gated, cancelled=CANCELLED_BY_OPERATOR)) if gated else []
+    ended = [ack for ack in ordered if ack.state is not SUSPENDED]
+    if ended:
+        rows += yield call("ack", acks=_documents(ended), cancelled=CANCELLED_BY_OPERATOR)
+    return rows
+
+
+def _documents(acks: Iterable[Ack]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": ack.id,
+            "epoch": ack.epoch,
+            "state": ack.state,
+            "error": ack.error,
+            "errors": ack.errors,
+            "delay": micros(ack.delay),
+            "is_spent": ack.is_spent,
+        }
+        for ack in acks
+    ]
+
+
+def _settled(rows: Sequence[Row], after: Settled | None = None) -> Settled:
+    due = {row[2] for row in rows if row[1] == AVAILABLE}
+    if after is None:
+        return Settled([row[0] for row in rows], due, [])
+    return Settled([row[0] for row in rows], due | after.due, after.finished)
+
+
+def aftermath(ended: Sequence[Ended], results: Mapping[str, str | None]) -> Verb[Settled]:
+    """What the ending of jobs means for the steps behind them and for their workflows.
+
+    Cancels what no edge forgives, writes fates and results, meets edges, releases what waits for nothing more,
+    and counts; `ids` of the answer are the jobs it cancelled. The jobs it may touch are locked by `reach`.
+    """
+    steps = [job for job in ended if job.workflow_id is not None]
+    bad = [{"id": job.id, "state": job.state} for job in steps if job.state in _BAD and job.has_dependents]
+    cancelled: list[Ended] = []
+    if bad:
+        rows = yield call("cascade", ended=bad)
+        cancelled = [Ended(*row) for row in rows]
+        steps += cancelled
+    if not steps:
+        return Settled([], set(), [])
+    nodes = [{"id": job.id, "state": job.state, "result": _kept(job, results)} for job in steps]
+    fates = yield call("settle_nodes", nodes=nodes)
+    due = yield from _release([job for job in steps if job.has_dependents])
+    finished = yield from count_fates(fates, +1)
+    return Settled([job.id for job in cancelled], due, finished)
+
+
+def _kept(job: Ended, results: Mapping[str, str | None]) -> str | None:
+    return results.get(job.id) if job.state == "completed" else None
+
+
+def _release(heads: Sequence[Ended]) -> Verb[set[str]]:
+    """Meet the edges behind `heads` and release whom that was the last need of; the queues they became due in."""
+    if not heads:
+        return set()
+    met = yield call("meet", ended=[{"id": job.id, "state": job.state} for job in heads])
+    if not met:
+        return set()
+    counts = Counter(row[0] for row in met)
+    rows = yield call("release", counts=[{"id": id, "met": counts[id]} for id in sorted(counts)])
+    return {queue for _, state, queue in rows if state == AVAILABLE}
+
+
+def count_fates(fates: Sequence[Row], sign: int) -> Verb[list[Finished]]:
+    """Count (workflow_id, fate) pairs in, or out with a `sign` of -1; the workflows that finished by it."""
+    deltas: dict[str, dict[str, Any]] = {}
+    for workflow_id, fate in fates:
+        delta = deltas.setdefault(workflow_id, dict(_NO_CHANGE, id=workflow_id))
+        delta[fate] += sign
+    if not deltas:
+        return []
+    rows = yield call("settle_workflows", deltas=[deltas[id] for id in sorted(deltas)])
+    ended = [row for row in rows if row[2] == "finished"]
+    failed: dict[str, list[str]] = {}
+    if any(outcome == "failed" for *_, outcome in ended):
+        for workflow_id, name in (yield call("failed_steps", ids=[row[0] for row in ended])):
+            failed.setdefault(workflow_id, []).append(name)
+    return [Finished(id, name, outcome, failed.get(id, [])) for id, name, _, outcome in ended]
+
+
+# ── rows ──────────────────────────────────────────────────────────────────────────────────────────
+
+JOB_COLUMNS: Final = (
+    "id state queue worker args meta tags errors attempt max_attempts priority epoch timeout inserted_at "
+    "scheduled_at attempted_at attempted_by finished_at cancel_requested_at snoozes rescues suspicions "
+    "waiting_on has_needs has_dependents workflow_id"
+).split()
+
+
+def to_job(row: Row) -> AnyJob:
+    """A row of `jobs` as a Job. Args that cannot be read stand in it as the error that says so."""
+    fields = dict(zip(JOB_COLUMNS, row, strict=True))
+    fields["state"] = STATES[fields["state"]]
+    fields["args"] = _decoded(fields["args"])
+    fields["meta"] = {} if fields["meta"] == "{}" else _decoded(fields["meta"])
+    fields["tags"] = () if fields["tags"] == "[]" else tuple(codec.decode(fields["tags"]))
+    fields["errors"] = failures(fields["errors"])
+    if fields["timeout"] is not None:
+        fields["timeout"] = timedelta(microseconds=fields["timeout"])
+    return Job.of(**fields)
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return codec.decode(text)
+    except CodecError as fault:
+        return fault
+
+
+STATES: Final = {state.value: state for state in JobState}
+_BAD: Final = frozenset({CANCELLED, DISCARDED, "deleted"})
+_MAY_CASCADE: Final = _BAD | {SUSPENDED}  # the gate cancels a step whose need has ended badly
+_NO_CHANGE: Final = {"completed": 0, "cancelled": 0, "discarded": 0, "deleted": 0}
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)

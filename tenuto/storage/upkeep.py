@@ -1,0 +1,240 @@
+"""What running nodes do for all jobs, as verbs: leases and beats, stage, rescue, prune, and the schema."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from tenuto.errors import LiveNodes, NotMigrated, SchemaTooNew
+from tenuto.outcome import entry
+from tenuto.storage.database import Verb, call, last
+from tenuto.storage.store import CANCELLED_BY_OPERATOR, Ended, Settled, aftermath, micros
+
+POISONED: Final = entry(
+    "discard", "Poisoned", "its process died three times, the last time with no other suspect in it", ""
+)
+STAGED_AT_ONCE: Final = 5000
+PRUNED_AT_ONCE: Final = 1000
+WORKFLOWS_PRUNED_AT_ONCE: Final = 20
+
+
+class Producer(NamedTuple):
+    """One node's lease on one queue, and the process behind it."""
+
+    id: str
+    node: str
+    queue: str
+    version: int
+    workers: str  # JSON list of the names it knows
+    boot: str | None
+    pid: int | None
+    pid_started: str | None
+
+
+class Seen(NamedTuple):
+    """A producer as the database has it."""
+
+    id: str
+    node: str
+    queue: str
+    version: int
+    workers: str
+    health: str
+    boot: str | None
+    pid: int | None
+    pid_started: str | None
+    started_at: datetime
+    expires_at: datetime
+    alive: bool
+
+
+class QueuePoll(NamedTuple):
+    """What a node must know of one of its queues."""
+
+    name: str
+    paused: bool
+    running: bool | None  # None: as the node was configured
+    slots: int | None  # None: as the node was configured
+    due: bool
+    suspect: bool
+
+
+# ── leases ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def register(producers: Sequence[Producer], ttl: timedelta) -> Verb[None]:
+    """Open the leases of a node, each for `ttl`."""
+    yield last("register", producers=[producer._asdict() for producer in producers], ttl=micros(ttl))
+
+
+def beat(producers: Sequence[str], ttl: timedelta, health: str) -> Verb[set[str]]:
+    """Renew leases that still hold, and keep the node's counters; the ids that are not in the answer have ended."""
+    rows = yield last("beat", producers=list(producers), ttl=micros(ttl), health=health)
+    return {row[0] for row in rows}
+
+
+def expire(producers: Sequence[str]) -> Verb[None]:
+    """End leases of processes that are known to be gone."""
+    yield last("expire", producers=list(producers))
+
+
+def resign(producers: Sequence[str]) -> Verb[Settled]:
+    """Close leases, giving back unspent whatever is still held in their names."""
+    settled = yield from disown(producers, ())
+    yield call("resign", producers=list(producers))
+    return settled
+
+
+def disown(producers: Sequence[str], running: Sequence[str]) -> Verb[Settled]:
+    """Give back, unspent and unsuspected, what living producers hold and do not run: a claim's lost answer."""
+    held = yield call("held", producers=list(producers), except_ids=list(running), strays=False)
+    ids = [row[0] for row in held]
+    if not ids:
+        return Settled([], set(), [])
+    yield call("reach", ids=ids, bad=[])
+    rows = yield call("disown", ids=ids, cancelled=CANCELLED_BY_OPERATOR)
+    return (yield from _taken_back([Ended(*row) for row in rows]))
+
+
+def nodes() -> Verb[list[Seen]]:
+    """Every producer there is, alive or not."""
+    return [Seen(*row) for row in (yield last("nodes"))]
+
+
+def lease(name: str, node: str, ttl: timedelta) -> Verb[bool]:
+    """Whether `node` may do what only one node should, until `ttl` from now; its own lease is renewed."""
+    rows = yield last("lease", name=name, node=node, ttl=micros(ttl))
+    return bool(rows)
+
+
+# ── rescue ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Rescued(NamedTuple):
+    """What a sweep of the lifeline took back."""
+
+    nodes: set[str]
+    ids: list[str]
+    discarded: list[str]
+    settled: Settled
+
+
+def rescue(*, judge: bool) -> Verb[Rescued]:
+    """Take jobs back from producers whose lease ended, with no attempt spent, and close those producers.
+
+    Without `judge` only from processes that are known to be gone (a node whose database was away waits one
+    lease before it judges others). Each death is one suspicion against all jobs that ran in the process; the
+    third death of the only suspect in a process discards it.
+    """
+    dead = yield call("dead", judge=judge)
+    held = yield call("held", producers=[row[0] for row in dead], except_ids=[], strays=True)
+    ended: list[Ended] = []
+    if held:
+        ids = [row[0] for row in held]
+        yield call("reach", ids=ids, bad=[id for id, suspicions in held if suspicions >= 2])
+        rows = yield call("rescue", ids=ids, error=POISONED, cancelled=CANCELLED_BY_OPERATOR)
+        ended = [Ended(*row) for row in rows]
+    settled = yield from _taken_back(ended)
+    if dead:
+        yield call("resign", producers=[row[0] for row in dead])
+    discarded = [job.id for job in ended if job.state == "discarded"]
+    return Rescued({row[1] for row in dead}, settled.ids, discarded, settled)
+
+
+def _taken_back(jobs: Sequence[Ended]) -> Verb[Settled]:
+    """The aftermath of jobs that were taken back: most are due again, some ended."""
+    due = {job.queue for job in jobs if job.state == "available"}
+    after = yield from aftermath([job for job in jobs if job.state != "available"], {})
+    return Settled([job.id for job in jobs], due | after.due, after.finished)
+
+
+# ── stage, prune, poll ────────────────────────────────────────────────────────────────────────────
+
+
+def stage() -> Verb[list[str]]:
+    """Make due what was scheduled or waits for a retry; the queue of each job that became due."""
+    rows = yield last("stage", max=STAGED_AT_ONCE)
+    return [row[0] for row in rows]
+
+
+def poll(node: str, queues: Sequence[str]) -> Verb[list[QueuePoll]]:
+    """What the node of that name must know of its queues, and of those it was told to start."""
+    return [QueuePoll(*row) for row in (yield last("poll_queues", node=node, queues=list(queues)))]
+
+
+def poll_cancels(producers: Sequence[str]) -> Verb[list[tuple[str, int]]]:
+    """The running jobs of some producers that an operator cancelled, as (id, epoch)."""
+    return [(id, epoch) for id, epoch in (yield last("poll_cancels", producers=list(producers)))]
+
+
+def prune_jobs(keep: timedelta) -> Verb[int]:
+    """Delete jobs that ended longer ago than `keep`, oldest first, at most `PRUNED_AT_ONCE`; how many."""
+    return len((yield last("prune_jobs", keep=micros(keep), max=PRUNED_AT_ONCE)))
+
+
+def prune_workflows(keep: timedelta, most: int = WORKFLOWS_PRUNED_AT_ONCE) -> Verb[int]:
+    """Delete workflows that finished longer ago than `keep`, with their nodes, edges and ended jobs; how many."""
+    rows = yield call("old_workflows", keep=micros(keep), max=most)
+    ids = [row[0] for row in rows]
+    if ids:
+        for statement in ("prune_edges", "prune_steps", "prune_nodes", "prune_workflows"):
+            yield call(statement, workflows=ids)
+    return len(ids)
+
+
+# ── the schema ────────────────────────────────────────────────────────────────────────────────────
+
+SCHEMA_VERSION: Final = 1
+
+
+def schema_version() -> Verb[int | None]:
+    """The version of the tables, or None where there are none."""
+    ((found,),) = yield call("schema_exists")
+    if not found:
+        return None
+    ((version,),) = yield call("schema_version")
+    return version  # type: ignore[no-any-return]
+
+
+def check_schema(command: str) -> Verb[int | None]:
+    """The version of the tables. Raises NotMigrated (which names `command`) or SchemaTooNew."""
+    found = yield from schema_version()
+    if found is None or found < SCHEMA_VERSION:
+        raise NotMigrated(found, SCHEMA_VERSION, command)
+    if found > SCHEMA_VERSION:
+        raise SchemaTooNew(found, SCHEMA_VERSION)
+    return found
+
+
+def migrate(scripts: Sequence[int], *, only_empty: bool = False) -> Verb[list[int]]:
+    """Bring the tables up to date in one transaction; the versions that were run.
+
+    With `only_empty` nothing is done unless there are no tables at all. Raises LiveNodes while nodes work on
+    older tables, and SchemaTooNew.
+    """
+    yield call("schema_lock")
+    found = yield from schema_version()
+    if found is not None and found > SCHEMA_VERSION:
+        raise SchemaTooNew(found, SCHEMA_VERSION)
+    missing = [number for number in scripts if number > (found or 0)]
+    if not missing or (only_empty and found is not None):
+        return []
+    if found is not None:
+        yield from _refuse_live_nodes()
+    yield call("schema/0")
+    for number in missing:
+        yield call(f"schema/{number}")
+        yield call("schema_migrated", version=number)
+    return missing
+
+
+def _refuse_live_nodes() -> Verb[None]:
+    seen = [Seen(*row) for row in (yield call("nodes"))]
+    older = sorted({node.node for node in seen if node.alive and node.version < SCHEMA_VERSION})
+    if older:
+        raise LiveNodes(older)
+
+
+def workers_of(seen: Seen) -> list[Any]:
+    """The names of the workers that a producer's node knows."""
+    return json.loads(seen.workers)  # type: ignore[no-any-return]

@@ -1,0 +1,123 @@
+"""What the library tells of itself: attach a handler, detach it, and the catalogue of events."""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
+
+Handler: TypeAlias = Callable[[str, Mapping[str, Any]], None]
+
+EVENTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "job.start": "job, queue_time (seconds from due to start)",
+        "job.stop": "job, state, duration (seconds)",
+        "job.exception": "job, state, duration (seconds), error (the exception)",
+        "job.gated": "job, unmet: it was claimed before its needs were met, and went back",
+        "job.put_back": "job, delay (seconds): this node knows no worker of its name",
+        "job.abandoned": "job: it was told to stop and did not; its writes are refused from now on",
+        "queue.claim": "queue, count, duration",
+        "queue.ack": "queue, count, stale, duration",
+        "queue.stale": "queue, ids: acks of attempts that were no longer the jobs'",
+        "queue.split": "queue, count, error: the database refused a batch, which was cut in two",
+        "queue.quarantine": "queue, id, error: one row it would not take, discarded with the reason",
+        "queue.signal": "queue, paused, limit: what an operator asked for was taken up",
+        "stager.stage": "count, queues",
+        "lifeline.rescue": "count, discarded, nodes",
+        "pruner.prune": "jobs, workflows",
+        "workflow.finished": "workflow_id, name, outcome, failed (names of steps)",
+        "node.start": "node, queues",
+        "node.stop": "node, released: jobs given back unfinished",
+        "node.fenced": "node: its lease ended; running attempts are stopped",
+        "node.lag": "node, seconds: the event loop was blocked that long, jobs: what ran on it",
+        "storage.retry": "attempt, error: a deadlock or a lost race, tried again",
+        "storage.outage": "error: the database stopped answering",
+        "storage.back": "seconds: how long it was away",
+        "service.exception": "service, error: one tick failed; the next one comes as usual",
+    }
+)
+"""Every event by name, with what its payload holds."""
+
+_log: Final = logging.getLogger("tenuto")
+_handlers: dict[str, list[Handler]] = {}
+
+
+def attach(handler: Handler, *events: str) -> None:
+    """Call `handler(event, payload)` at each of `events`, or at every event when none is named.
+
+    It runs where the event happens, so it should be quick. What it raises is logged and harms nothing.
+    Attaching twice is once. Raises LookupError for a name that is not in EVENTS.
+    """
+    for event in events or tuple(EVENTS):
+        if event not in EVENTS:
+            raise LookupError(f"no event is named {event!r}; telemetry.EVENTS lists them")
+        known = _handlers.setdefault(event, [])
+        if handler not in known:
+            known.append(handler)
+
+
+def detach(handler: Handler) -> None:
+    """Call `handler` no more, for any event."""
+    for event, known in list(_handlers.items()):
+        if handler in known:
+            known.remove(handler)
+        if not known:
+            del _handlers[event]
+
+
+def heard(event: str) -> bool:
+    """Whether anybody listens: ask before building a payload on the hot path."""
+    return event in _handlers
+
+
+def emit(event: str, **payload: Any) -> None:
+    """Tell the handlers of `event`."""
+    for handler in tuple(_handlers.get(event, ())):
+        try:
+            handler(event, payload)
+        except Exception:
+            _log.exception("a telemetry handler of %s raised", event)
+
+
+@contextmanager
+def span(event: str, **payload: Any) -> Iterator[dict[str, Any]]:
+    """Tell `event` when the block ends well, with its `duration` in seconds and what the block added."""
+    began = time.monotonic()
+    yield payload
+    if event in _handlers:
+        emit(event, **payload, duration=time.monotonic() - began)
+
+
+_LOUD: Final = MappingProxyType(
+    {
+        "job.exception": logging.WARNING,
+        "job.abandoned": logging.WARNING,
+        "queue.quarantine": logging.ERROR,
+        "queue.split": logging.WARNING,
+        "queue.stale": logging.WARNING,
+        "lifeline.rescue": logging.WARNING,
+        "node.fenced": logging.ERROR,
+        "node.lag": logging.WARNING,
+        "storage.outage": logging.ERROR,
+        "service.exception": logging.ERROR,
+    }
+)
+
+
+def log_events(event: str, payload: Mapping[str, Any]) -> None:
+    """A handler that writes each event as one structured line to the logger `tenuto`; args never appear."""
+    level = _LOUD.get(event, logging.DEBUG if event.startswith(("queue.", "stager.")) else logging.INFO)
+    if _log.isEnabledFor(level):
+        fields = {"event": event, **{key: _plain(value) for key, value in payload.items()}}
+        _log.log(level, json.dumps(fields, default=str), extra={"tenuto": fields})
+
+
+def _plain(value: Any) -> Any:
+    """A payload's value as a log line may show it: a job by its name and id, an exception by its type."""
+    if hasattr(value, "worker") and hasattr(value, "epoch"):
+        return {"id": value.id, "worker": value.worker, "queue": value.queue, "attempt": value.attempt}
+    if isinstance(value, BaseException):
+        return type(value).__name__
+    return round(value, 6) if isinstance(value, float) else value

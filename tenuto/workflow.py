@@ -1,0 +1,256 @@
+"""Workflow: steps and their deps, added one by one, and turned into jobs, nodes and edges to be stored."""
+
+from collections.abc import Iterable, Mapping
+from copy import copy
+from dataclasses import dataclass, field
+from dataclasses import replace as changed
+from datetime import datetime, timedelta
+from enum import Enum
+from types import MappingProxyType
+from typing import Any, Generic, Literal, NamedTuple, Self, TypeAlias
+from uuid import UUID
+
+from uuid_utils import uuid7
+
+from tenuto.errors import DuplicateJob, DuplicateStep, EmptyWorkflow, ForeignStep, InvalidWorkflow
+from tenuto.graph import Edge, Node, order
+from tenuto.job import IDENTIFIERS, SUSPENDED, Failure, Job, Result, check_name, id_of
+
+# ── steps ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Generic[Result]):
+    """One job in its place: the steps it waits for, and which bad ends of theirs it forgives."""
+
+    name: str
+    job: Job[Any, Result]
+    deps: tuple[str, ...]
+    ignore_cancelled: bool
+    ignore_discarded: bool
+    ignore_deleted: bool
+    workflow_id: str
+
+    @property
+    def flags(self) -> tuple[bool, bool, bool]:
+        """Whether it forgives a dep that was cancelled, discarded, deleted."""
+        return self.ignore_cancelled, self.ignore_discarded, self.ignore_deleted
+
+
+Dep: TypeAlias = str | Enum | Step[Any]
+"""A step by its name, by an enum member that has the name as its value, or as `add` gave it back."""
+
+
+class Rows(NamedTuple):
+    """A workflow as it goes into the database: in the order of adding, with every job ready to be stored."""
+
+    jobs: list[Job[Any, Any]]
+    nodes: list[Node]
+    edges: list[Edge]
+
+
+# ── the workflow ──────────────────────────────────────────────────────────────────────────────────
+
+
+class Workflow:
+    """Jobs that wait for each other, stored together or not at all.
+
+    The three flags forgive deps that did not end well, for every step that does not say otherwise. The id (a
+    UUIDv7 unless one is given) makes it the same workflow, however often it is enqueued.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        id: UUID | str | None = None,
+        ignore_cancelled: bool = False,
+        ignore_discarded: bool = False,
+        ignore_deleted: bool = False,
+    ) -> None:
+        self.name = None if name is None else check_name("workflow", name)
+        self.id = str(uuid7()) if id is None else id_of(id)
+        self.ignore_cancelled = ignore_cancelled
+        self.ignore_discarded = ignore_discarded
+        self.ignore_deleted = ignore_deleted
+        self._steps: dict[str, Step[Any]] = {}
+        self._holders: dict[str, str] = {}  # the step of each job, by id
+
+    def add(
+        self,
+        name: str | Enum,
+        job: Job[Any, Result],
+        deps: Dep | Iterable[Dep] = (),
+        *,
+        ignore_cancelled: bool | None = None,
+        ignore_discarded: bool | None = None,
+        ignore_deleted: bool | None = None,
+    ) -> Step[Result]:
+        """Add a job as the step `name`, to run after `deps`: one, or several; they may be added later.
+
+        Raises DuplicateStep, DuplicateJob, ForeignStep, and InvalidWorkflow for what is no fresh Job; then
+        nothing was added.
+        """
+        name = self._free(_name(name))
+        step = Step(
+            name,
+            self._fresh(name, job),
+            self._names(name, deps),
+            self.ignore_cancelled if ignore_cancelled is None else ignore_cancelled,
+            self.ignore_discarded if ignore_discarded is None else ignore_discarded,
+            self.ignore_deleted if ignore_deleted is None else ignore_deleted,
+            self.id,
+        )
+        self._steps[name] = step
+        self._holders[job.id] = name
+        return step
+
+    @property
+    def label(self) -> str:
+        """Its name, or its id."""
+        return self.name or self.id
+
+    @property
+    def steps(self) -> Mapping[str, Step[Any]]:
+        """The steps by name, in the order of adding."""
+        return MappingProxyType(self._steps)
+
+    @property
+    def step_names(self) -> list[str]:
+        """The names of the steps, in the order of adding."""
+        return list(self._steps)
+
+    @property
+    def jobs(self) -> Mapping[str, Job[Any, Any]]:
+        """The jobs by the names of their steps, in the order of adding; as stored, once they are."""
+        return {name: step.job for name, step in self._steps.items()}
+
+    def validate(self) -> list[str]:
+        """The names in an order in which the steps can run; among those that could be next, the first added.
+
+        Raises EmptyWorkflow, UnknownDependency, CycleFound, whichever of them is true first.
+        """
+        if not self._steps:
+            raise EmptyWorkflow
+        return order({name: step.deps for name, step in self._steps.items()})
+
+    def rows(self) -> Rows:
+        """What is to be stored; jobs with deps are suspended. Raises as `validate` does."""
+        self.validate()
+        steps = self._steps.values()
+        needed = {dep for step in steps for dep in step.deps}
+        identifiers: dict[str, Any] = dict(zip(IDENTIFIERS, (self.id, self.name, self.label), strict=True))
+        ids = {step.name: step.job.id for step in steps}
+        return Rows(
+            [self._member(step, identifiers, step.name in needed) for step in steps],
+            [Node(s.name, s.job.id, s.deps, n, s.job.worker, *s.flags) for n, s in enumerate(steps)],
+            [Edge(step.job.id, ids[dep], *step.flags) for step in steps for dep in step.deps],
+        )
+
+    def stored(self, jobs: Mapping[str, Job[Any, Any]]) -> Self:
+        """The same workflow with its jobs as they were stored, by the names of their steps."""
+        same = copy(self)
+        same._steps = {name: changed(step, job=jobs[name]) for name, step in self._steps.items()}
+        same._holders = dict(self._holders)
+        return same
+
+    def __repr__(self) -> str:
+        return f"<Workflow {self.label!r} of {len(self._steps)} steps>"
+
+    def _free(self, name: str) -> str:
+        if name in self._steps:
+            raise DuplicateStep(name)
+        return name
+
+    def _fresh(self, name: str, job: Job[Any, Result]) -> Job[Any, Result]:
+        """The job, if nothing else has a claim on it."""
+        if not isinstance(job, Job):
+            raise InvalidWorkflow(f"step {name!r} holds {job!r}, which is no Job; make one with new()")
+        if job.id in self._holders:
+            raise DuplicateJob(name, self._holders[job.id])
+        if job.workflow_id is not None or job.inserted_at is not None:
+            raise InvalidWorkflow(f"step {name!r} holds a Job that was stored before; make a new() one")
+        return job
+
+    def _names(self, name: str, deps: Dep | Iterable[Dep]) -> tuple[str, ...]:
+        """Deps as names, each once, in the order given."""
+        several = (deps,) if isinstance(deps, str | Enum | Step) else deps
+        return tuple(dict.fromkeys(self._own(name, dep) for dep in several))
+
+    def _own(self, name: str, dep: Dep) -> str:
+        if not isinstance(dep, Step):
+            return _name(dep)
+        if dep.workflow_id != self.id:
+            raise ForeignStep(name, dep.name)
+        return dep.name
+
+    def _member(self, step: Step[Any], identifiers: Mapping[str, Any], is_needed: bool) -> Job[Any, Any]:
+        job = step.job
+        return job.replace(
+            meta={**job.meta, **identifiers},
+            workflow_id=self.id,
+            state=SUSPENDED if step.deps else job.state,
+            waiting_on=len(step.deps),
+            has_needs=bool(step.deps),
+            has_dependents=is_needed,
+        )
+
+
+def _name(name: Any) -> str:
+    return check_name("step", name.value if isinstance(name, Enum) else name)
+
+
+# ── how it stands ─────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class StepStatus:
+    """One step as it stands. It outlives its job: then `state` is its fate, and the rest may be unknown."""
+
+    name: str
+    job_id: str
+    worker: str
+    deps: tuple[str, ...]
+    state: str  # its job's; `deleted` where somebody deleted that unfinished
+    fate: Literal["completed", "cancelled", "discarded", "deleted"] | None  # None while it is unfinished
+    attempt: int = 0
+    has_result: bool = False
+    result: Any = field(default=None, repr=False)  # what it stored, where that is short
+    error: Failure | None = field(default=None, repr=False)  # the last one
+    attempted_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowStatus:
+    """A workflow as it stands, with its steps counted by what became of them, and listed when asked for."""
+
+    id: str
+    name: str | None
+    state: Literal["running", "finished"]
+    outcome: Literal["completed", "failed"] | None  # failed: some step has another fate than completed
+    runs: int  # how often it was begun: once, and again at each retry of a finished one
+    total: int
+    unfinished: int
+    completed: int
+    cancelled: int
+    discarded: int
+    deleted: int
+    inserted_at: datetime
+    finished_at: datetime | None = None
+    steps: tuple[StepStatus, ...] = field(default=(), repr=False)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether no step is left to settle."""
+        return self.state == "finished"
+
+    @property
+    def duration(self) -> timedelta | None:
+        """From when it was stored to its end; None while it runs."""
+        return None if self.finished_at is None else self.finished_at - self.inserted_at
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """The names of the steps that did not complete, forgiven or not, of those in `steps`."""
+        return tuple(step.name for step in self.steps if step.fate not in (None, "completed"))

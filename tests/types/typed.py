@@ -1,0 +1,157 @@
+"""What mypy and pyright, both strict, must know of workers, jobs and steps. Checked, never run."""
+
+from dataclasses import dataclass
+from typing import Any, assert_type
+
+from tenuto.job import Job
+from tenuto.outcome import Cancel, Discard, Record, Snooze
+from tenuto.worker import Worker, job
+from tenuto.workflow import Step, Workflow
+
+# ── functions ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@job(queue="web", max_attempts=5)
+async def fetch(url: str, retries: int = 3, *, headers: dict[str, str] | None = None) -> dict[str, str]:
+    return {"url": url}
+
+
+@job
+def count(words: list[str]) -> int:
+    return len(words)
+
+
+@job()
+async def nothing() -> None: ...
+
+
+@job
+async def maybe(number: int) -> int | Snooze | Cancel | None:
+    return number
+
+
+@job
+def recorded(number: int) -> str | Record[str] | Discard:
+    return str(number)
+
+
+@job
+def several(number: int) -> int | str:
+    return number
+
+
+@job
+async def anything(value: Any) -> Any:
+    return value
+
+
+class Page:
+    pass
+
+
+@job
+async def opaque() -> Page:
+    return Page()
+
+
+assert_type(fetch.new("a.com"), Job[Any, dict[str, str]])
+assert_type(fetch.new(url="a.com", retries=1, headers={}), Job[Any, dict[str, str]])
+assert_type(count.new(["a"]), Job[Any, int])
+assert_type(nothing.new(), Job[Any, None])
+assert_type(maybe.new(1), Job[Any, int | None])
+assert_type(recorded.new(1), Job[Any, str])
+assert_type(several.new(1), Job[Any, int | str])
+assert_type(anything.new(1), Job[Any, Any])
+assert_type(opaque.new(), Job[Any, Page])
+
+fetch.new()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+fetch.new(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+fetch.new("a.com", retires=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+nothing.new(1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+# ── the decorated function is still the function ──────────────────────────────────────────────────
+
+assert_type(count(["a"]), int)
+count(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def call() -> None:
+    assert_type(await fetch("a.com"), dict[str, str])
+    assert_type(await maybe(1), int | None)
+
+
+# ── options ───────────────────────────────────────────────────────────────────────────────────────
+
+mail = job(queue="mail")
+
+
+@mail
+def send(to: str) -> bool:
+    return bool(to)
+
+
+@mail(priority=1)
+def alert(to: str) -> bool:
+    return bool(to)
+
+
+assert_type(fetch.options(queue="fast", priority=1, schedule_in=30).new("a.com"), Job[Any, dict[str, str]])
+assert_type(alert.options(meta={"a": 1}, tags=["x"]).new(to="me"), Job[Any, bool])
+
+send.options(quue="fast")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+send.options(priority="high")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+send.options(queue="fast").new(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+job(quue="fast")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+
+# ── classes ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class WebhookArgs:
+    account_id: int
+
+
+class Webhook(Worker[WebhookArgs, int], queue="webhooks"):
+    async def process(self, job: Job[WebhookArgs, int]) -> int | Snooze:
+        assert_type(job.args, WebhookArgs)
+        return job.args.account_id
+
+
+class Plain(Worker[WebhookArgs]):
+    def process(self, job: Job[WebhookArgs]) -> int:
+        return job.args.account_id
+
+
+class Wrong(Worker[WebhookArgs, int]):
+    def process(  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, job: Job[WebhookArgs, int]
+    ) -> str:
+        return str(job.args)
+
+
+assert_type(Webhook.new(WebhookArgs(account_id=7)), Job[WebhookArgs, int])
+assert_type(Webhook.new(account_id=7), Job[WebhookArgs, int])
+assert_type(Webhook.options(priority=1).new(WebhookArgs(account_id=7)), Job[WebhookArgs, int])
+assert_type(Plain.new(account_id=7), Job[WebhookArgs, Any])
+
+Webhook.new(7)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+
+
+class Typo(Worker[WebhookArgs, int], quue="webhooks"):  # type: ignore[call-arg]  # pyright: ignore
+    async def process(self, job: Job[WebhookArgs, int]) -> int:
+        return 1
+
+
+# ── steps ─────────────────────────────────────────────────────────────────────────────────────────
+
+flow = Workflow("sync")
+first = flow.add("first", fetch.new("a.com"))
+second = flow.add("second", count.new([]), deps=first)
+third = flow.add("third", Webhook.new(account_id=1), deps=[first, "second"])
+
+assert_type(first, Step[dict[str, str]])
+assert_type(second, Step[int])
+assert_type(third, Step[int])
+assert_type(third.job, Job[Any, int])
+
+flow.add("fourth", fetch)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
