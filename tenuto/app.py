@@ -4,13 +4,21 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeAlias, TypeVar, overload
+from typing import Any, ParamSpec, Self, TypeAlias, TypeVar, overload
 from uuid import UUID
 
 from tenuto import doctor
 from tenuto.config import Config
 from tenuto.doctor import Finding, Health
-from tenuto.errors import EmptyFilter, InvalidJob, InvalidUrl, JobNotFound, MissingExtra, NotStarted, UnknownWorker
+from tenuto.errors import (
+    EmptyFilter,
+    InvalidJob,
+    InvalidUrl,
+    JobNotFound,
+    MissingExtra,
+    NotStarted,
+    UnknownWorker,
+)
 from tenuto.features.feature import fold_store
 from tenuto.handles import QueueHandle, WorkflowHandle, status_of
 from tenuto.job import AVAILABLE, Duration, Job, JobState, check_tags, id_of, seconds
@@ -25,6 +33,8 @@ from tenuto.storage.steer import Changes, Filter, Steered
 from tenuto.worker import resolve
 from tenuto.workflow import Workflow, WorkflowStatus
 
+P = ParamSpec("P")
+T = TypeVar("T")
 J = TypeVar("J", bound=Job[Any, Any])
 AnyJob: TypeAlias = Job[Any, Any]
 Named: TypeAlias = AnyJob | UUID | str
@@ -135,7 +145,7 @@ class Tenuto:
         await self.database.read(upkeep.check_schema, "tenuto migrate")
 
     async def migrate(self, *, only_empty: bool = False) -> list[int]:
-        """Bring the tables up to date in one transaction; the versions that were run. Raises LiveNodes, SchemaTooNew."""
+        """Bring the tables up to date in one transaction; the versions run. Raises LiveNodes, SchemaTooNew."""
         numbers = [number for number, _ in self.database.scripts if number]
         return await self.database.migrate(upkeep.migrate, numbers, only_empty=only_empty)
 
@@ -164,7 +174,7 @@ class Tenuto:
             stored = await self._run(store.enqueue_workflow, work.id, work.name, sealed, rows.nodes, rows.edges)
             self._tell_due(stored)
             return work.stored(dict(zip(work.step_names, _as_given(stored, rows.jobs), strict=True)))
-        jobs = [work] if isinstance(work, Job) else list(work)
+        jobs: list[AnyJob] = [work] if isinstance(work, Job) else list(work)
         stored = await self._run(store.enqueue, [await self._sealed(job) for job in jobs]) if jobs else []
         self._tell_due(stored)
         given_back = _as_given(stored, jobs)
@@ -215,7 +225,12 @@ class Tenuto:
         return counted
 
     async def workflows(
-        self, *, state: str | None = None, name: str | None = None, limit: int = 100, before: UUID | str | None = None
+        self,
+        *,
+        state: str | None = None,
+        name: str | None = None,
+        limit: int = 100,
+        before: UUID | str | None = None,
     ) -> list[WorkflowStatus]:
         """Workflows, newest first, without their steps; `state` is running or finished."""
         last = None if before is None else id_of(before)
@@ -241,7 +256,9 @@ class Tenuto:
         """
         return await self._steer("cancel", jobs, which, steer.cancel)
 
-    async def retry(self, jobs: Named | Iterable[Named] | None = None, *, keep_results: bool = False, **which: Any) -> list[str]:
+    async def retry(
+        self, jobs: Named | Iterable[Named] | None = None, *, keep_results: bool = False, **which: Any
+    ) -> list[str]:
         """Make jobs due again at once, with room for one more attempt; the ids it changed.
 
         Nothing happens to one that runs, is due, or waits for its needs. A step's stored result is cleared unless
@@ -278,8 +295,8 @@ class Tenuto:
         if jobs is not None:
             if which:
                 raise EmptyFilter(f"{verb}, which takes jobs or a filter, not both:")
-            one = isinstance(jobs, Job | UUID | str)
-            ids = [id_of(job) for job in ([jobs] if one else jobs)]  # type: ignore[union-attr,list-item]
+            several = [jobs] if isinstance(jobs, Job | UUID | str) else jobs
+            ids = [id_of(job) for job in several]
             return await self._act(act, ids, *more, **options) if ids else []
         matching = _filter(**which)
         if matching == Filter():
@@ -317,11 +334,11 @@ class Tenuto:
         if not self._is_open:
             raise NotStarted
 
-    async def _run(self, verb: Callable[..., Verb[Any]], *args: Any, **kwargs: Any) -> Any:
+    async def _run(self, verb: Callable[P, Verb[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         self._check_open()
         return await self.database.run(verb, *args, **kwargs)
 
-    async def _read(self, verb: Callable[..., Verb[Any]], *args: Any, **kwargs: Any) -> Any:
+    async def _read(self, verb: Callable[P, Verb[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         self._check_open()
         return await self.database.read(verb, *args, **kwargs)
 
@@ -333,7 +350,7 @@ def open_database(config: Config) -> Database:
         return _sqlite(rest, config)
     if scheme in ("postgres", "postgresql"):
         try:
-            from tenuto.storage.postgres import Postgres  # noqa: PLC0415 - only where it is used: an extra
+            from tenuto.storage.postgres import Postgres
         except ImportError:
             raise MissingExtra("PostgreSQL", "postgres") from None
         return Postgres(config.url, schema=config.namespace, connections=config.connections)

@@ -348,9 +348,7 @@ def _read_constant(name: str) -> NoReturn:
 
 _read_plain: Final = json.JSONDecoder(parse_constant=_read_constant).decode
 _read_tagged: Final = json.JSONDecoder(parse_constant=_read_constant, object_hook=_revive).decode
-_read_wary: Final = json.JSONDecoder(
-    parse_constant=_read_constant, object_hook=_revive, parse_int=_read_int
-).decode
+_read_wary: Final = json.JSONDecoder(parse_constant=_read_constant, object_hook=_revive, parse_int=_read_int).decode
 
 
 # ── the tables: each type, and its form in JSON ───────────────────────────────────────────────────

@@ -31,6 +31,7 @@ class Running:
     needs: Needs
     has_step: Callable[[Job[Any, Any], str], bool]  # blocking, a short read
     store_result: Callable[[Job[Any, Any], str], Awaitable[None]]
+    loop: Any  # the event loop of its node
 
 
 running: ContextVar[Running] = ContextVar("tenuto_running")

@@ -56,7 +56,7 @@ _TO_DO_WORKERS = "start a node that imports the worker, or list its old name as 
 
 async def check(database: Database) -> list[Finding]:
     """Each invariant with the first hundred that break it, and the workers that no live node knows."""
-    findings = []
+    findings: list[Finding] = []
     for statement, rule in reading.CHECKS.items():
         broken = await database.read(reading.check, statement)
         findings.append(Finding(rule, tuple(broken), _ADVICE))
@@ -78,9 +78,7 @@ async def health(database: Database, node: Node, running: Mapping[str, int]) -> 
     counted = await database.read(reading.counts)
     due = [row.oldest for row in counted if row.state == "available"]
     seen = await database.read(upkeep.nodes)
-    return Health(
-        node.id, node.alive, running, dict(node.counters), node.lag, _by_node(seen), min(due, default=None)
-    )
+    return Health(node.id, node.alive, running, dict(node.counters), node.lag, _by_node(seen), min(due, default=None))
 
 
 def _by_node(seen: Sequence[upkeep.Seen]) -> tuple[NodeHealth, ...]:

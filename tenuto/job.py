@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Generic, Self, TypeAlias
 from uuid import UUID
@@ -226,5 +226,6 @@ def id_of(job: "Job[Any, Any] | UUID | str") -> str:
         raise InvalidJob(f"{str(job)[:80]!r} is no id; ids are UUIDs") from None
 
 
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CENTURY = timedelta(days=36525)

@@ -4,7 +4,7 @@ import random
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from tenuto import codec
@@ -14,6 +14,7 @@ from tenuto.job import (
     CANCELLED,
     COMPLETED,
     DISCARDED,
+    EPOCH,
     RETRYABLE,
     SCHEDULED,
     SUSPENDED,
@@ -121,8 +122,10 @@ def outcome_of(returned: object) -> Outcome:
     """What a returned value means: None is done, an outcome is itself, anything else is the result."""
     if returned is None:
         return DONE
-    if isinstance(returned, Record | Snooze | Cancel | Discard):
+    if isinstance(returned, Snooze | Cancel | Discard):
         return returned
+    if isinstance(returned, Record):
+        return returned  # pyright: ignore[reportUnknownVariableType] - of whatever it holds
     return Record(returned)
 
 
@@ -174,9 +177,7 @@ def settle(job: Job[Any, Any], outcome: Outcome, *, backoff: Backoff | None = No
 
 
 def _ack(job: Job[Any, Any], state: JobState, **rest: Any) -> Ack:
-    return Ack(
-        job.id, job.epoch, state, workflow_id=job.workflow_id, has_dependents=job.has_dependents, **rest
-    )
+    return Ack(job.id, job.epoch, state, workflow_id=job.workflow_id, has_dependents=job.has_dependents, **rest)
 
 
 def _completed(job: Job[Any, Any], value: object) -> Ack:
@@ -222,7 +223,7 @@ def backoff_after(attempt: int, max_attempts: int, backoff: Backoff | None = Non
     if backoff is not None:
         try:
             return seconds("backoff", backoff(attempt) if callable(backoff) else backoff)
-        except BaseException:  # user code, as below
+        except BaseException:  # noqa: BLE001 - user code, as below
             backoff = None
     step = attempt if max_attempts <= 20 else round(attempt / max_attempts * 20)
     wait = 15 + 2 ** min(step, 20)
@@ -259,7 +260,7 @@ def _trimmed(job: Job[Any, Any]) -> str | None:
 
 
 def _fields(failure: Failure) -> dict[str, Any]:
-    at = (failure.at - _EPOCH) // timedelta(microseconds=1)
+    at = (failure.at - EPOCH) // timedelta(microseconds=1)
     return {
         "at": at,
         "attempt": failure.attempt,
@@ -277,11 +278,11 @@ def failures(text: str) -> tuple[Failure, ...]:
     try:
         return tuple(_failure(entry) for entry in codec.decode(text))
     except (CodecError, TypeError, KeyError, AttributeError):
-        return (Failure(0, _EPOCH, "exception", "Undecodable", "the stored errors cannot be read"),)
+        return (Failure(0, EPOCH, "exception", "Undecodable", "the stored errors cannot be read"),)
 
 
 def _failure(entry: dict[str, Any]) -> Failure:
-    at = _EPOCH + timedelta(microseconds=entry["at"])
+    at = EPOCH + timedelta(microseconds=entry["at"])
     return Failure(entry["attempt"], at, entry["kind"], entry["type"], entry["message"], entry["traceback"])
 
 
@@ -295,7 +296,7 @@ def _said(reason: object) -> str:
     """Any reason as text, whatever its __str__ does."""
     try:
         return str(reason)
-    except BaseException as fault:  # user code: even SystemExit from a __str__ is only this job's
+    except BaseException as fault:  # noqa: BLE001 - user code: even its SystemExit is only this job's
         return f"<its text could not be made: {_name(fault)}>"
 
 
@@ -303,8 +304,5 @@ def _trace(error: BaseException) -> str:
     """The traceback as text, from the job's own frames on, 50 of them at most."""
     try:
         return "".join(traceback.TracebackException.from_exception(error, limit=-50, compact=True).format())
-    except BaseException as fault:  # an exception may lie about its own parts
+    except BaseException as fault:  # noqa: BLE001 - an exception may lie about its own parts
         return f"<no traceback: {_name(fault)}>"
-
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

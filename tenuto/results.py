@@ -23,7 +23,9 @@ def get_result(job: Job[Any, Any] | str, step: str | None = None, /) -> Any:
     has no such step), NotADependency (it exists, but is no declared dep of this one), NoResult (it stored
     nothing). A declared dep costs no read; only another name does. Raises NotInJob outside a job.
     """
-    mine, name = (_running("get_result()", None), job) if isinstance(job, str) else (_running("get_result()", job), step)
+    mine, name = (
+        (_running("get_result()", None), job) if isinstance(job, str) else (_running("get_result()", job), step)
+    )
     if name is None:
         raise TypeError("get_result() needs the name of a step")
     if mine.job.workflow_id is None:

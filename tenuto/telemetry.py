@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
@@ -77,12 +77,12 @@ def emit(event: str, **payload: Any) -> None:
     for handler in tuple(_handlers.get(event, ())):
         try:
             handler(event, payload)
-        except Exception:
+        except Exception:  # noqa: BLE001 - a handler is user code
             _log.exception("a telemetry handler of %s raised", event)
 
 
 @contextmanager
-def span(event: str, **payload: Any) -> Iterator[dict[str, Any]]:
+def span(event: str, **payload: Any) -> Generator[dict[str, Any]]:
     """Tell `event` when the block ends well, with its `duration` in seconds and what the block added."""
     began = time.monotonic()
     yield payload

@@ -200,9 +200,7 @@ def _define(
     own = {key: given.pop(key) for key in ("backoff", "reuse_result") if key in given}
     given.pop("name", None)
     template: Job[Any, Any] = Job(name, **given)
-    definition = Definition(
-        template, invoke, iscoroutinefunction(code), ranked(features), _origin(worker, code), **own
-    )
+    definition = Definition(template, invoke, iscoroutinefunction(code), ranked(features), _origin(worker, code), **own)
     if name in _registry and _registry[name].origin != definition.origin:
         raise DuplicateWorker(name)
     _registry[name] = definition
@@ -284,9 +282,7 @@ class FunctionWorker(Generic[P, Called, Result]):
             raise InvalidArgs(self.definition.name, [("", told)])
         bound = dict(zip(self._positional, args, strict=False))
         if twice := [name for name in bound if name in named]:
-            raise InvalidArgs(
-                self.definition.name, [(name, "given by position and by name") for name in twice]
-            )
+            raise InvalidArgs(self.definition.name, [(name, "given by position and by name") for name in twice])
         return bound | named
 
 
@@ -332,9 +328,7 @@ class JobDecorator:
     def __call__(self, function: Callable[P, Whole], /) -> FunctionWorker[P, Whole, Whole]: ...
     @overload
     def __call__(self, /, **options: Unpack[WorkerOptions]) -> "JobDecorator": ...
-    def __call__(
-        self, function: Callable[..., Any] | None = None, /, **options: Unpack[WorkerOptions]
-    ) -> Any:
+    def __call__(self, function: Callable[..., Any] | None = None, /, **options: Unpack[WorkerOptions]) -> Any:
         """Define a worker. Raises DefinitionError, or one of its kinds."""
         given: WorkerOptions = {**self._options, **options}
         return JobDecorator(given) if function is None else FunctionWorker(function, given)
@@ -345,13 +339,9 @@ job: Final = JobDecorator({})
 
 def _check_function(function: Any) -> None:
     if not isfunction(function):
-        raise DefinitionError(
-            f"@job is for functions, and {function!r} is none; for a class derive from Worker"
-        )
+        raise DefinitionError(f"@job is for functions, and {function!r} is none; for a class derive from Worker")
     if _names(function)[:1] in (("self",), ("cls",)):
-        raise DefinitionError(
-            f"{function.__qualname__} is a method; @job is for functions, or derive from Worker"
-        )
+        raise DefinitionError(f"{function.__qualname__} is a method; @job is for functions, or derive from Worker")
 
 
 def _names(function: Callable[..., Any], *kinds: Any) -> tuple[str, ...]:
@@ -378,8 +368,8 @@ def _caller(function: Callable[..., Any]) -> Callable[[Job[Any, Any]], Any]:
 class Worker(Generic[Args, Result]):
     """A worker as a class: `class Webhook(Worker[WebhookArgs, int], queue="webhooks")`, and its `process`.
 
-    Each attempt has an instance of its own. A class without a process only hands its options down; the name
-    is never inherited.
+    Each attempt has an instance of its own. A class without a process, or with a type variable for its Args,
+    only hands its options down; the name is never inherited.
     """
 
     definition: ClassVar[Definition]
@@ -389,8 +379,9 @@ class Worker(Generic[Args, Result]):
         super().__init_subclass__()
         inherited = {key: value for key, value in cls._options.items() if key != "name"}
         cls._options = cast("WorkerOptions", {**inherited, **options})
-        if cls.process is not Worker.process:
-            cls.definition = _define_class(cls, cls._options)
+        declared = _declared_args(cls)
+        if cls.process is not Worker.process and not isinstance(declared, TypeVar):
+            cls.definition = _define_class(cls, cls._options, declared)
 
     def process(self, job: Job[Args, Result]) -> Returned[Result] | Awaitable[Returned[Result]]:
         """Do the work, as `async def` or in a thread; `job.args` is an instance of `Args`."""
@@ -429,9 +420,9 @@ class ClassOptions(Generic[Args, Result]):
         return self._make(_raw(self._definition, args, fields))
 
 
-def _define_class(cls: type[Worker[Any, Any]], options: WorkerOptions) -> Definition:
+def _define_class(cls: type[Worker[Any, Any]], options: WorkerOptions, declared: Any) -> Definition:
     name = _name_of(cls, options)
-    args = args_of_class(name, _declared_args(cls), vars(sys.modules[cls.__module__]))
+    args = args_of_class(name, declared, vars(sys.modules[cls.__module__]))
     return _define(name, options, cls, cls.process, lambda job: cls().process(job), [args])
 
 

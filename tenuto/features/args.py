@@ -158,9 +158,7 @@ def _check_parameter(worker: str, parameter: Parameter) -> None:
     if parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
         raise DefinitionError(f"{worker} takes {parameter}; args are stored by name, so declare each of them")
     if isinstance(parameter.default, FieldInfo):
-        raise DefinitionError(
-            f"{worker} has a Field as default of {parameter.name}; put it in an Annotated[...]"
-        )
+        raise DefinitionError(f"{worker} has a Field as default of {parameter.name}; put it in an Annotated[...]")
 
 
 def _shape_of_function(worker: str, parameters: Mapping[str, Parameter], names: Mapping[str, Any]) -> Shape:
@@ -216,9 +214,7 @@ def _has_fields(kind: Any) -> bool:
 def _required_fields(kind: Any) -> Iterator[tuple[str, Any]]:
     """The fields without a default, each with its type."""
     if is_typeddict(kind):
-        yield from (
-            (name, hint) for name, hint in get_type_hints(kind).items() if name in kind.__required_keys__
-        )
+        yield from ((name, hint) for name, hint in get_type_hints(kind).items() if name in kind.__required_keys__)
     elif issubclass(kind, BaseModel):
         yield from ((name, at.annotation) for name, at in kind.model_fields.items() if at.is_required())
     elif is_dataclass(kind):

@@ -10,12 +10,10 @@ from tenuto import telemetry
 from tenuto.context import Needs, Running, running
 from tenuto.errors import JobTimedOut, Undecodable, UnknownWorker
 from tenuto.features.feature import Process
-from tenuto.job import Job
+from tenuto.job import EPOCH, Job
 from tenuto.outcome import (
     GATED,
     KEPT,
-    RELEASED,
-    STOPPED,
     Ack,
     Cancel,
     Discard,
@@ -98,7 +96,8 @@ class Executor:
     async def _outcome(self, attempt: Attempt, definition: Definition) -> Outcome:
         job = attempt.job
         attempt.on_loop = definition.is_async
-        running.set(Running(job, self._app, attempt.needs, self._has_step, self._store_result))
+        loop = asyncio.get_running_loop()
+        running.set(Running(job, self._app, attempt.needs, self._has_step, self._store_result, loop))
         process = self._pipelines.get(definition) or self._pipeline(definition)
         limit: asyncio.Timeout | None = None
         try:
@@ -108,7 +107,7 @@ class Executor:
                 return await process(job)
             async with asyncio.timeout(job.timeout.total_seconds()) as limit:
                 outcome = await process(job)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - user code: whatever it raises is this job's outcome
             return _raised(attempt, error, limit)
         return _timed_out(job) if limit.expired() else outcome
 
@@ -169,8 +168,8 @@ def _put_back(job: AnyJob) -> Ack:
 
 def _started(job: AnyJob) -> float:
     if telemetry.heard("job.start"):
-        assert job.attempted_at is not None and job.scheduled_at is not None
-        telemetry.emit("job.start", job=job, queue_time=(job.attempted_at - job.scheduled_at).total_seconds())
+        waited = (job.attempted_at or EPOCH) - (job.scheduled_at or EPOCH)  # a claimed job has both
+        telemetry.emit("job.start", job=job, queue_time=waited.total_seconds())
     return time.monotonic()
 
 
@@ -187,8 +186,5 @@ def _stopped(job: AnyJob, ack: Ack, outcome: Outcome, began: float) -> None:
 def _observed(observe: Callable[[AnyJob, Ack], None], job: AnyJob, ack: Ack) -> None:
     try:
         observe(job, ack)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - who observes harms nothing
         telemetry.emit("service.exception", service="after_settle", error=error)
-
-
-__all__ = ["RELEASED", "STOPPED", "Attempt", "Executor"]

@@ -100,9 +100,7 @@ class Node:
         """Open a lease for each of `queues`, and beat all leases from now on. Raises StorageUnavailable."""
         me = identity()
         workers = json.dumps(sorted(self.workers))
-        opened = [
-            Producer(str(uuid7()), self.id, queue, upkeep.SCHEMA_VERSION, workers, *me) for queue in queues
-        ]
+        opened = [Producer(str(uuid7()), self.id, queue, upkeep.SCHEMA_VERSION, workers, *me) for queue in queues]
         asked = time.monotonic()
         await self.database.run(upkeep.register, opened, self.lease)
         self._producers.update({producer.queue: producer.id for producer in opened})
@@ -157,9 +155,9 @@ class Node:
             renewed = None
         if renewed is not None and renewed.issuperset(ids):
             self._proven = asked
-        elif renewed is not None and not renewed.issuperset(self.producers):
-            self._fence()
-        elif time.monotonic() - self._proven > self.lease.total_seconds() * 5 / 6:
+            return
+        has_ended = renewed is not None and not renewed.issuperset(self.producers)
+        if has_ended or time.monotonic() - self._proven > self.lease.total_seconds() * 5 / 6:
             self._fence()
 
     def _fence(self) -> None:
@@ -167,7 +165,10 @@ class Node:
         self.counters["fenced"] += 1
         telemetry.emit("node.fenced", node=self.id)
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(lambda: self.on_fenced())
+            self._loop.call_soon_threadsafe(self._tell_fenced)
+
+    def _tell_fenced(self) -> None:
+        self.on_fenced()
 
     def _watch_loop(self) -> None:
         """Ask the event loop for a sign, and tell how late it came."""

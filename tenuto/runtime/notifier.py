@@ -64,7 +64,7 @@ class Notifier:
                 await self._node.database.hear(self._hear)
             except StorageUnavailable:
                 self._node.counters["reconnects"] += 1
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the listener must live; it is told
                 telemetry.emit("service.exception", service="notifier", error=error)
             await asyncio.sleep(random.uniform(0.1, 0.5))  # between two tries: the database may be away
             self._hear(ANYTHING)

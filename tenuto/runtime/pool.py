@@ -66,5 +66,5 @@ class Threads:
 def _call(act: Callable[[], Any]) -> Returned:
     try:
         return Returned(act(), None)
-    except BaseException as error:  # user code may raise anything: it is that job's outcome and nothing else's
+    except BaseException as error:  # noqa: BLE001 - user code: whatever it raises is that job's outcome
         return Returned(None, error)

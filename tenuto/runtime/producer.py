@@ -1,4 +1,4 @@
-"""Producer: one queue of one node. Two loops on two connections: take what there is room for, give back what is done."""
+"""Producer: one queue of one node, by two loops: take what there is room for, give back what is done."""
 
 import asyncio
 import random
@@ -107,7 +107,8 @@ class Producer:
     async def settled(self) -> None:
         """Wait until every ack that there is has reached the database."""
         while self._acks or self._sending:
-            await asyncio.sleep(0.01)  # nothing to subscribe to: this is the road back from an outage
+            self._changed.clear()
+            await self._changed.wait()
 
     async def _until_empty(self, within: float) -> None:
         """Wait until no attempt that is not settled runs, at most `within` seconds."""
@@ -120,17 +121,14 @@ class Producer:
     # ── taking ──
 
     async def _take_loop(self) -> None:
-        while not self._stopping:
-            await self._until_room()
-            if self._stopping:
-                return
+        while await self._has_room():
             try:
                 await self._refill()
             except StorageUnavailable as error:
                 self._in_doubt = True
                 self._node.away(error)
                 await asyncio.sleep(random.uniform(0.1, 0.5))  # before the next try
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the loop must live; it is told
                 self._in_doubt = True
                 telemetry.emit("service.exception", service=f"producer {self.queue}", error=error)
                 await asyncio.sleep(random.uniform(0.5, 1.0))
@@ -196,8 +194,8 @@ class Producer:
             return 0
         return min(self.limit - len(self._attempts), ACKED_AT_ONCE)
 
-    async def _until_room(self) -> None:
-        """Wait for a free slot, and a moment longer for half of them: fewer, fuller claims."""
+    async def _has_room(self) -> bool:
+        """Wait for a free slot, and a moment longer for half of them: fewer, fuller claims. False when stopping."""
         while self._room() <= 0 and not self._stopping:
             self._changed.clear()
             await self._changed.wait()
@@ -207,6 +205,7 @@ class Producer:
                     while self._room() * 2 < self.limit and not self._stopping:
                         self._changed.clear()
                         await self._changed.wait()
+        return not self._stopping
 
     # ── running ──
 
@@ -270,7 +269,7 @@ class Producer:
             except StorageRejected as error:
                 await self._split(acks, error)
                 return
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - no ack is dropped, whatever happens; it is told
                 telemetry.emit("service.exception", service=f"producer {self.queue}", error=error)
                 await asyncio.sleep(random.uniform(0.5, 1.0))
 

@@ -66,7 +66,7 @@ class Service:
                 await self.tick()
         except StorageUnavailable as error:
             self.node.away(error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the next tick comes as usual; it is told
             telemetry.emit("service.exception", service=self.name, error=error)
         else:
             self.node.back()

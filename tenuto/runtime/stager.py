@@ -3,8 +3,8 @@
 from collections import Counter
 
 from tenuto import telemetry
-from tenuto.runtime.notifier import Notifier
 from tenuto.runtime.node import Node
+from tenuto.runtime.notifier import Notifier
 from tenuto.runtime.service import Service
 from tenuto.storage import upkeep
 from tenuto.storage.database import Hint

@@ -81,7 +81,7 @@ class Statement:
 
 def load(folder: str, substitutions: Mapping[str, str]) -> dict[str, Statement]:
     """Every statement of `sql/<folder>`, by name."""
-    found = {}
+    found: dict[str, Statement] = {}
     for file in (files("tenuto.storage") / "sql" / folder).iterdir():
         if file.name.endswith(".sql"):
             name = file.name.removesuffix(".sql")
@@ -112,7 +112,7 @@ def parse(name: str, text: str) -> Statement:
 def _typed(listed: str) -> dict[str, str]:
     if listed == "-":
         return {}
-    return {name: kind for name, kind in (item.strip().split(" ", 1) for item in listed.split(","))}
+    return dict(item.strip().split(" ", 1) for item in listed.split(","))
 
 
 def _substitute(text: str, substitutions: Mapping[str, str]) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any, Final, ParamSpec, TypeVar
@@ -36,7 +36,12 @@ T = TypeVar("T")
 OLDEST: Final = 140000
 CONNECT_WITHIN: Final = 5  # seconds for one try
 WAIT_FOR_LINE: Final = 5.0  # seconds for a free connection of the pool
-KEEPALIVE: Final = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 15000}
+KEEPALIVE: Final = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15000,
+}
 
 
 class Postgres(Database):
@@ -68,9 +73,8 @@ class Postgres(Database):
         return migrations("postgres", self._marks)
 
     async def open(self) -> None:
-        async with _outages():
-            async with await AsyncConnection.connect(self._conninfo) as connection:
-                version = connection.info.server_version
+        async with _outages(), await AsyncConnection.connect(self._conninfo) as connection:
+            version = connection.info.server_version
         if version < OLDEST:
             raise PostgresTooOld(f"{version // 10000}.{version % 10000}")
         await self._pool.open()
@@ -112,7 +116,7 @@ class Postgres(Database):
 
     async def _execute(self, connection: AsyncConnection[Row], asked: Call) -> list[Row]:
         statement = self.statements[asked.name]
-        cursor = await connection.execute(statement.text, _inputs(statement, asked, self.now))  # type: ignore[arg-type]
+        cursor = await connection.execute(statement.text.encode(), _inputs(statement, asked, self.now))
         return await cursor.fetchall() if statement.outputs else []
 
     async def migrate(self, verb: Callable[P, Verb[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -121,7 +125,7 @@ class Postgres(Database):
             rows: list[Row] | None = None
             try:
                 while True:
-                    asked = asking.send(rows)  # type: ignore[arg-type]
+                    asked = next(asking) if rows is None else asking.send(rows)
                     rows = await self._execute_script(connection, asked)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
@@ -129,7 +133,7 @@ class Postgres(Database):
     async def _execute_script(self, connection: AsyncConnection[Row], asked: Call) -> list[Row]:
         if not asked.name.startswith("schema/"):
             return await self._execute(connection, asked)
-        await connection.execute(dict(self.scripts)[int(asked.name[7:])])  # type: ignore[arg-type]
+        await connection.execute(dict(self.scripts)[int(asked.name[7:])].encode())
         return []
 
     def blocking(self) -> Blocking:
@@ -143,13 +147,12 @@ class Postgres(Database):
             )
 
     async def hear(self, heard: Callable[[Hint], None]) -> None:
-        async with _outages():
-            async with await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
-                await connection.execute(f'listen "{self._channel}"')  # type: ignore[arg-type]
-                heard(ANYTHING)  # whatever was told before the line stood was not heard
-                async for notice in connection.notifies():
-                    channel, _, subject = notice.payload.partition(":")
-                    heard(Hint(channel, subject))
+        async with _outages(), await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
+            await connection.execute(f'listen "{self._channel}"'.encode())
+            heard(ANYTHING)  # whatever was told before the line stood was not heard
+            async for notice in connection.notifies():
+                channel, _, subject = notice.payload.partition(":")
+                heard(Hint(channel, subject))
         raise StorageUnavailable("the listening connection was closed")
 
     def connect(self) -> "Connection[Row]":
@@ -177,7 +180,7 @@ class _OwnLine(Blocking):
         assert self._connection is not None
         statement = self._database.statements[asked.name]
         inputs = _inputs(statement, asked, self._database.now)
-        cursor = self._connection.execute(statement.text, inputs)  # type: ignore[arg-type]
+        cursor = self._connection.execute(statement.text.encode(), inputs)
         return cursor.fetchall() if statement.outputs else []
 
     def close(self) -> None:
@@ -223,7 +226,7 @@ async def _configure(connection: "AsyncConnection[Any]") -> None:
 
 def _inputs(statement: Statement, asked: Call, now: datetime | None) -> dict[str, Any]:
     """The inputs as psycopg takes them: documents as JSON text; lists are arrays there already."""
-    given = {}
+    given: dict[str, Any] = {}
     for name, kind in statement.inputs.items():
         value = now if name == "now" else asked.inputs[name]
         given[name] = json.dumps(value, ensure_ascii=False, separators=(",", ":")) if kind == "json" else value
@@ -235,7 +238,7 @@ _AWAY: Final = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnect
 
 
 @contextmanager
-def _blocking_outages() -> Iterator[None]:
+def _blocking_outages() -> Generator[None]:
     """The driver's errors as Tenuto's tree says them. A message never carries the inputs or the address."""
     try:
         yield
@@ -252,7 +255,7 @@ def _blocking_outages() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _outages() -> AsyncIterator[None]:
+async def _outages() -> AsyncGenerator[None]:
     with _blocking_outages():
         yield
 

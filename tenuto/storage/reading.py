@@ -83,9 +83,13 @@ def workflow(id: str) -> Verb[WorkflowRow | None]:
     return WorkflowRow(*rows[0]) if rows else None
 
 
-def find_workflows(state: str | None, name: str | None, limit: int, before: str | None = None) -> Verb[list[WorkflowRow]]:
+def find_workflows(
+    state: str | None, name: str | None, limit: int, before: str | None = None
+) -> Verb[list[WorkflowRow]]:
     """Workflows by state and name, newest first."""
-    return [WorkflowRow(*row) for row in (yield last("find_workflows", state=state, name=name, before=before, max=limit))]
+    return [
+        WorkflowRow(*row) for row in (yield last("find_workflows", state=state, name=name, before=before, max=limit))
+    ]
 
 
 def steps(workflow_id: str) -> Verb[list[dict[str, Any]]]:
@@ -101,7 +105,21 @@ def steps(workflow_id: str) -> Verb[list[dict[str, Any]]]:
 
 
 def _step(row: Row) -> dict[str, Any]:
-    name, job_id, _, worker, deps, fate, has_result, result, state, attempt, errors, attempted_at, finished_at = row
+    (
+        name,
+        job_id,
+        _,
+        worker,
+        deps,
+        fate,
+        has_result,
+        result,
+        state,
+        attempt,
+        errors,
+        attempted_at,
+        finished_at,
+    ) = row
     told = failures(errors) if errors else ()
     return {
         "name": name,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -24,6 +24,7 @@ from tenuto.errors import (
     StorageRejected,
     StorageUnavailable,
 )
+from tenuto.job import EPOCH
 from tenuto.storage.database import (
     ANYTHING,
     Blocking,
@@ -209,7 +210,7 @@ class _Line:
             try:
                 connection = connection or _connect(self._database.path)
                 self._answer(connection, batch)
-            except BaseException as error:  # the thread must live: whatever it was is the callers' answer
+            except BaseException as error:  # noqa: BLE001 - the thread must live: it is the callers' answer
                 for request in batch:
                     request.value, request.error = None, _translated(error)
                 if connection is not None:
@@ -342,7 +343,6 @@ def _run_script(connection: sqlite3.Connection, script: str) -> list[Row]:
 
 # ── values ────────────────────────────────────────────────────────────────────────────────────────
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
@@ -354,7 +354,7 @@ def _inputs(statement: Statement, asked: Call, now: datetime | None) -> dict[str
         if value is not None and (kind == "json" or kind.endswith("[]")):
             value = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         elif value is not None and kind == "timestamptz":
-            value = (value - _EPOCH) // _MICROSECOND
+            value = (value - EPOCH) // _MICROSECOND
         given[name] = value
     return given
 
@@ -372,7 +372,7 @@ def _outputs(statement: Statement, rows: list[Row]) -> list[Row]:
 def _converted(row: list[Any], instants: Sequence[int], truths: Sequence[int]) -> Row:
     for place in instants:
         if row[place] is not None:
-            row[place] = _EPOCH + timedelta(microseconds=row[place])
+            row[place] = EPOCH + timedelta(microseconds=row[place])
     for place in truths:
         row[place] = None if row[place] is None else bool(row[place])
     return tuple(row)

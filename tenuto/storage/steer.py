@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple, TypedDict
+from typing import Any, Final, NamedTuple, TypedDict, cast
 
 from tenuto import codec
 from tenuto.errors import InvalidJob, NeedsUnmet
 from tenuto.job import (
     ARGS_LIMIT,
+    EPOCH,
     EXECUTING,
     IDENTIFIERS,
     META_LIMIT,
@@ -20,7 +21,6 @@ from tenuto.job import (
 from tenuto.storage.database import Verb, call, last
 from tenuto.storage.store import (
     CANCELLED_BY_OPERATOR,
-    EPOCH,
     AnyJob,
     Ended,
     Settled,
@@ -123,7 +123,7 @@ def update(ids: Sequence[str], changes: Changes) -> Verb[Steered]:
     asked = _as_stored(changes)
     yield call("reach", ids=list(ids), bad=[])
     rows = (yield call("fetch", ids=list(ids))) if "meta" in changes else []
-    metas = {row[0]: _meta(to_job(row).meta, changes["meta"]) for row in rows}
+    metas = {row[0]: _meta(to_job(row).meta, changes.get("meta", {})) for row in rows}
     rows = yield call("update", changes=[{**asked, "id": id, "meta": metas.get(id)} for id in sorted(ids)])
     due = {queue for _, state, queue in rows if state == "available"}
     return Steered([row[0] for row in rows], [], Settled([row[0] for row in rows], due, []))
@@ -131,23 +131,21 @@ def update(ids: Sequence[str], changes: Changes) -> Verb[Steered]:
 
 def _as_stored(changes: Changes) -> dict[str, Any]:
     """The changes as the statement takes them, checked as a new job's options are; what is not named stays."""
-    unknown = changes.keys() - Changes.__optional_keys__
+    given = cast("Mapping[str, Any]", changes)
+    unknown = given.keys() - Changes.__optional_keys__
     if unknown:
         raise InvalidJob(f"no field {sorted(unknown)[0]!r} can be changed; there are {', '.join(_FIELDS)}")
-    fields = {key: value for key, value in changes.items() if key in _CHECKED}
-    checked: AnyJob = Job("checked", **{**fields, **_durations(changes)})
+    fields = {key: given[key] for key in _CHECKED if key in given}
+    lengths: dict[str, Any] = {key: seconds(key, given[key]) for key in ("timeout", "schedule_in") if key in given}
+    checked: AnyJob = Job("checked", **fields, **lengths)
     return {
-        **{key: changes.get(key) for key in ("queue", "max_attempts", "priority")},
-        "args": None if "args" not in changes else codec.encode(dict(changes["args"]), limit=ARGS_LIMIT, what="args"),
-        "tags": None if "tags" not in changes else codec.encode(list(check_tags(changes["tags"]))),
+        **{key: given.get(key) for key in ("queue", "max_attempts", "priority")},
+        "args": codec.encode(dict(given["args"]), limit=ARGS_LIMIT, what="args") if "args" in given else None,
+        "tags": codec.encode(list(check_tags(given["tags"]))) if "tags" in given else None,
         "timeout": micros(checked.timeout),
         "scheduled": None if checked.scheduled_at is None else micros(checked.scheduled_at - EPOCH),
         "delay": micros(checked.schedule_in),
     }
-
-
-def _durations(changes: Changes) -> dict[str, Any]:
-    return {key: seconds(key, changes[key]) for key in ("timeout", "schedule_in") if key in changes}  # type: ignore[literal-required]
 
 
 def _meta(before: Mapping[str, Any], given: Mapping[str, Any]) -> str:

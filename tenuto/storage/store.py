@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from tenuto import codec
 from tenuto.context import Needs
 from tenuto.errors import CodecError, JobMismatch
 from tenuto.graph import Edge, Node
-from tenuto.job import AVAILABLE, CANCELLED, DISCARDED, SUSPENDED, TERMINAL, Job, JobState
+from tenuto.job import AVAILABLE, CANCELLED, DISCARDED, EPOCH, SUSPENDED, TERMINAL, Job, JobState
 from tenuto.outcome import Ack, entry, failures
 from tenuto.storage.database import Row, Verb, call, last
 
@@ -93,7 +93,7 @@ def _existing(jobs: Sequence[AnyJob]) -> Verb[dict[str, AnyJob]]:
     found = {row[0]: row for row in rows}
     for job in jobs:
         row = found.get(job.id)
-        if row is not None and (row[3] != job.worker or row[4] != codec.encode(job.args)):
+        if row is not None and (row[3] != job.worker or row[4] != (job.encoded or codec.encode(job.args))):
             raise JobMismatch(job.id)
     return {id: to_job(row).replace(existing=True) for id, row in found.items()}
 
@@ -104,7 +104,7 @@ def _document(job: AnyJob) -> dict[str, Any]:
         "state": job.state,
         "queue": job.queue,
         "worker": job.worker,
-        "args": codec.encode(job.args),
+        "args": job.encoded or codec.encode(job.args),
         "meta": codec.encode(job.meta) if job.meta else "{}",
         "tags": codec.encode(list(job.tags)) if job.tags else "[]",
         "max_attempts": job.max_attempts,
@@ -125,9 +125,7 @@ def _node(node: Node) -> dict[str, Any]:
 
 def _stored(job: AnyJob, row: Row) -> AnyJob:
     _, state, inserted_at, scheduled_at = row
-    return job.replace(
-        state=STATES[state], inserted_at=inserted_at, scheduled_at=scheduled_at, schedule_in=None
-    )
+    return job.replace(state=STATES[state], inserted_at=inserted_at, scheduled_at=scheduled_at, schedule_in=None)
 
 
 def micros(length: timedelta | None) -> int | None:
@@ -302,10 +300,11 @@ def count_fates(fates: Sequence[Row], sign: int) -> Verb[list[Finished]]:
 # ── rows ──────────────────────────────────────────────────────────────────────────────────────────
 
 JOB_COLUMNS: Final = (
-    "id state queue worker args meta tags errors attempt max_attempts priority epoch timeout inserted_at "
-    "scheduled_at attempted_at attempted_by finished_at cancel_requested_at snoozes rescues suspicions "
-    "waiting_on has_needs has_dependents workflow_id"
-).split()
+    *("id", "state", "queue", "worker", "args", "meta", "tags", "errors", "attempt", "max_attempts", "priority"),
+    *("epoch", "timeout", "inserted_at", "scheduled_at", "attempted_at", "attempted_by", "finished_at"),
+    *("cancel_requested_at", "snoozes", "rescues", "suspicions", "waiting_on", "has_needs", "has_dependents"),
+    "workflow_id",
+)
 
 
 def to_job(row: Row) -> AnyJob:
@@ -332,5 +331,4 @@ STATES: Final = {state.value: state for state in JobState}
 _BAD: Final = frozenset({CANCELLED, DISCARDED, "deleted"})
 _MAY_CASCADE: Final = _BAD | {SUSPENDED}  # the gate cancels a step whose need has ended badly
 _NO_CHANGE: Final = {"completed": 0, "cancelled": 0, "discarded": 0, "deleted": 0}
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)

@@ -26,9 +26,7 @@ async def greet(name: str, greeting: str = "Hello") -> str:
     return f"{greeting}, {name}"
 
 
-@job(
-    queue="fast", priority=2, max_attempts=3, tags=["Mail", "mail"], timeout=5, backoff=60, reuse_result=False
-)
+@job(queue="fast", priority=2, max_attempts=3, tags=["Mail", "mail"], timeout=5, backoff=60, reuse_result=False)
 def count(words: list[str]) -> int:
     return len(words)
 
@@ -93,11 +91,7 @@ def test_options_make_as_many_jobs_as_one_likes():
 def test_a_given_id_makes_the_same_job_again():
     given = uuid4()
 
-    assert (
-        greet.options(id=given).new("Ada").id
-        == greet.options(id=str(given).upper()).new("Ada").id
-        == str(given)
-    )
+    assert greet.options(id=given).new("Ada").id == greet.options(id=str(given).upper()).new("Ada").id == str(given)
 
 
 def test_a_decorator_with_options_can_be_kept_and_used_again():

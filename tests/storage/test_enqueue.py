@@ -133,7 +133,7 @@ async def test_a_job_that_the_database_refuses_leaves_nothing_of_its_batch(clock
     good, bad = plain(2)
 
     with pytest.raises(StorageRejected):
-        await clock.run(store.enqueue, [good, bad.replace(priority=10)])
+        await clock.run(store.enqueue, [good, bad.replace(max_attempts=0)])
 
     assert not await is_stored(clock, good)
 

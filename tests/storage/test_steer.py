@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tenuto import codec
-from tenuto.errors import NeedsUnmet, StorageRejected
+from tenuto.errors import InvalidJob, NeedsUnmet
 from tenuto.job import AVAILABLE, CANCELLED, COMPLETED, DISCARDED, EXECUTING, RETRYABLE, SCHEDULED, SUSPENDED
 from tenuto.outcome import DONE, Discard, Failed, Record, Snooze
 from tenuto.storage import reading, steer, store, upkeep
-from tenuto.storage.steer import Filter
+from tenuto.storage.steer import Changes, Filter
 from tests.storage.build import (
     MINUTE,
     NOON,
@@ -26,8 +25,6 @@ from tests.storage.build import (
     stored,
     workflow_of,
 )
-
-MICROSECONDS = 60_000_000  # a minute, as update takes it
 
 
 async def job_in(clock, claimer: Claimer, state: str):
@@ -364,15 +361,15 @@ async def test_deleting_a_whole_workflow_finishes_it(clock):
 async def test_what_was_asked_of_a_job_can_be_changed(clock):
     (job,) = await clock.run(store.enqueue, plain())
 
-    changes = {
-        "queue": "slow",
-        "args": codec.encode({"n": 2}),
-        "tags": codec.encode(["late"]),
-        "meta": {"by": "me"},
-        "max_attempts": 7,
-        "priority": 9,
-        "timeout": MICROSECONDS,
-    }
+    changes = Changes(
+        queue="slow",
+        args={"n": 2},
+        tags=["Late "],
+        meta={"by": "me"},
+        max_attempts=7,
+        priority=9,
+        timeout=MINUTE,
+    )
     steered = await clock.run(steer.update, [job.id], changes)
 
     after = await stored(clock, job)
@@ -401,7 +398,7 @@ async def test_the_identifiers_of_a_workflow_stay_in_meta(clock):
 async def test_a_due_job_can_be_put_off(clock, claimer):
     job = await job_in(clock, claimer, AVAILABLE)
 
-    await clock.run(steer.update, [job.id], {"delay": MICROSECONDS})
+    await clock.run(steer.update, [job.id], {"schedule_in": MINUTE})
 
     after = await stored(clock, job)
     assert (after.state, after.scheduled_at) == (SCHEDULED, NOON + MINUTE)
@@ -410,7 +407,7 @@ async def test_a_due_job_can_be_put_off(clock, claimer):
 async def test_a_scheduled_job_can_be_made_due(clock, claimer):
     job = await job_in(clock, claimer, SCHEDULED)
 
-    steered = await clock.run(steer.update, [job.id], {"delay": 0})
+    steered = await clock.run(steer.update, [job.id], {"scheduled_at": NOON})
 
     assert steered.settled.due == {"default"}
     assert (await stored(clock, job)).state is AVAILABLE
@@ -420,7 +417,7 @@ async def test_a_scheduled_job_can_be_made_due(clock, claimer):
 async def test_a_new_time_leaves_a_job_waiting_for_what_it_waits_for(clock, claimer, state):
     job = await job_in(clock, claimer, state)
 
-    await clock.run(steer.update, [job.id], {"delay": 0})
+    await clock.run(steer.update, [job.id], {"schedule_in": 0})
 
     after = await stored(clock, job)
     assert (after.state, after.scheduled_at) == (state, NOON)
@@ -437,13 +434,17 @@ async def test_a_job_that_runs_or_ended_is_not_changed(clock, claimer, tables, s
     assert tables.all() == before
 
 
-async def test_a_value_out_of_range_changes_none_of_the_jobs(clock):
-    jobs = await clock.run(store.enqueue, plain(2))
+@pytest.mark.parametrize(
+    "changes", [{"priority": 10}, {"timeout": -1}, {"queue": ""}, {"max_attempts": 0}, {"colour": "red"}], ids=str
+)
+async def test_a_value_out_of_range_changes_nothing(clock, tables, changes):
+    (job,) = await clock.run(store.enqueue, plain())
+    before = tables.all()
 
-    with pytest.raises(StorageRejected):
-        await clock.run(steer.update, [job.id for job in jobs], {"priority": 10})
+    with pytest.raises(InvalidJob):
+        await clock.run(steer.update, [job.id], changes)
 
-    assert {job.priority for job in (await clock.read(reading.fetch, [job.id for job in jobs])).values()} == {0}
+    assert tables.all() == before
 
 
 # ── filters ───────────────────────────────────────────────────────────────────────────────────────
@@ -497,6 +498,13 @@ async def test_a_tag_with_quotes_is_found(clock):
     assert len(await matched(clock, Filter(tag="x"))) == 1
 
 
+async def test_snoozed_jobs_are_found_by_their_state(clock, claimer):
+    (job,) = await clock.run(store.enqueue, plain())
+    await claimer.end(job, Snooze(60))
+
+    assert await matched(clock, Filter(states=[SCHEDULED])) == [job.id]
+
+
 async def test_a_filter_names_its_jobs_in_batches(clock):
     jobs = plain(steer.BATCH + 1)
     await clock.run(store.enqueue, jobs)
@@ -516,40 +524,71 @@ async def test_jobs_are_found_newest_first_a_page_at_a_time(clock):
 # ── queues ────────────────────────────────────────────────────────────────────────────────────────
 
 
+async def settings_of(clock, queue: str = "mail", node: str = "node-1") -> tuple[bool, bool | None, int | None]:
+    """What a node learns of a queue: whether it is paused, whether it shall run, its slots."""
+    (poll,) = [poll for poll in await clock.read(upkeep.poll, node, [queue]) if poll.name == queue]
+    return poll.paused, poll.running, poll.slots
+
+
+async def test_a_queue_that_nobody_touched_has_no_settings(clock):
+    assert await settings_of(clock) == (False, None, None)
+    assert await clock.read(reading.queues) == []
+
+
 async def test_a_pause_is_kept_and_taken_back(clock):
     await clock.run(steer.set_queue, "mail", paused=True)
-    paused = await clock.read(reading.queues)
+    paused = await settings_of(clock)
     await clock.run(steer.set_queue, "mail", paused=False)
 
-    assert paused == [reading.QueueSettings("mail", True, None)]
-    assert await clock.read(reading.queues) == [reading.QueueSettings("mail", False, None)]
+    assert paused == (True, None, None)
+    assert await settings_of(clock) == (False, None, None)
 
 
 async def test_a_scale_is_kept_and_forgotten(clock):
     await clock.run(steer.set_queue, "mail", scaled=True, slots=5)
-    scaled = await clock.read(reading.queues)
+    scaled = await settings_of(clock)
     await clock.run(steer.set_queue, "mail", scaled=True, slots=None)
 
-    assert scaled == [reading.QueueSettings("mail", False, 5)]
-    assert await clock.read(reading.queues) == [reading.QueueSettings("mail", False, None)]
+    assert scaled == (False, None, 5)
+    assert await settings_of(clock) == (False, None, None)
 
 
-async def test_a_pause_leaves_the_scale_and_a_scale_the_pause(clock):
+async def test_one_setting_leaves_the_others(clock):
     await clock.run(steer.set_queue, "mail", scaled=True, slots=5)
     await clock.run(steer.set_queue, "mail", paused=True)
+    await clock.run(steer.set_queue, "mail", running=True)
     await clock.run(steer.set_queue, "mail", scaled=True, slots=0)
 
-    assert await clock.read(reading.queues) == [reading.QueueSettings("mail", True, 0)]
+    assert await settings_of(clock) == (True, True, 0)
 
 
-async def test_a_pause_of_a_new_queue_scales_nothing(clock):
-    await clock.run(steer.set_queue, "mail", paused=True, slots=None)
+async def test_one_node_can_be_told_alone(clock):
+    await clock.run(steer.set_queue, "mail", node="node-1", paused=True, scaled=True, slots=1)
 
-    assert await clock.read(upkeep.poll, ["mail"]) == [upkeep.QueuePoll("mail", True, None, False, False)]
+    assert await settings_of(clock, node="node-1") == (True, None, 1)
+    assert await settings_of(clock, node="node-2") == (False, None, None)
 
 
-async def test_snoozed_jobs_are_found_by_their_state(clock, claimer):
-    (job,) = await clock.run(store.enqueue, plain())
-    await claimer.end(job, Snooze(60))
+async def test_what_all_nodes_are_told_replaces_what_one_was_told(clock):
+    await clock.run(steer.set_queue, "mail", node="node-1", paused=True, scaled=True, slots=1)
 
-    assert await matched(clock, Filter(states=[SCHEDULED])) == [job.id]
+    await clock.run(steer.set_queue, "mail", paused=False)
+
+    assert await settings_of(clock, node="node-1") == (False, None, 1)
+
+
+async def test_a_node_learns_of_a_queue_it_was_told_to_start(clock):
+    await clock.run(steer.set_queue, "extra", node="node-1", running=True)
+
+    assert [poll.name for poll in await clock.read(upkeep.poll, "node-1", [])] == ["extra"]
+    assert await clock.read(upkeep.poll, "node-2", []) == []
+
+
+async def test_the_settings_of_every_queue_can_be_read(clock):
+    await clock.run(steer.set_queue, "mail", paused=True)
+    await clock.run(steer.set_queue, "mail", node="node-1", scaled=True, slots=2)
+
+    assert await clock.read(reading.queues) == [
+        reading.QueueSettings("mail", "", True, None, None),
+        reading.QueueSettings("mail", "node-1", None, None, 2),
+    ]

@@ -215,8 +215,12 @@ def broken(attempt: int) -> float:
     raise ZeroDivisionError
 
 
+def quitting(attempt: int) -> float:
+    raise SystemExit
+
+
 @pytest.mark.parametrize(
-    "backoff", [broken, lambda attempt: -1, lambda attempt: "soon", lambda attempt: None]
+    "backoff", [broken, quitting, lambda attempt: -1, lambda attempt: "soon", lambda attempt: None]
 )
 def test_a_backoff_that_gives_no_duration_counts_as_none(backoff):
     assert timedelta(seconds=17) <= backoff_after(1, 20, backoff) <= timedelta(seconds=18.7)

@@ -14,6 +14,6 @@ with wanted as (
     where n.job_id in (select value from json_each(:again)) and n.result is not null
 )
 select
-    job_id, name, case when sum(length(result)) over () <= :budget then result end as result,
+    job_id, name, case when sum(length(cast(result as blob))) over () <= :budget then result end as result,
     result is not null as has_result, met, is_own
 from wanted

@@ -6,7 +6,7 @@
 -- plan:  sqlite_autoindex_workflow_nodes_1
 select
     n.name, n.job_id, n.position, n.worker, n.deps, n.fate, n.result is not null as has_result,
-    case when length(n.result) <= 2000 then n.result end as result,
+    case when length(cast(n.result as blob)) <= 2000 then n.result end as result,
     j.state, j.attempt, j.errors, j.attempted_at, j.finished_at
 from workflow_nodes n
 left join jobs j on j.id = n.job_id
