@@ -11,6 +11,7 @@ from tenuto import doctor
 from tenuto.config import Config
 from tenuto.doctor import Finding, Health
 from tenuto.errors import (
+    ConfigError,
     EmptyFilter,
     InvalidJob,
     InvalidUrl,
@@ -122,6 +123,8 @@ class Tenuto:
 
     async def work(self) -> None:
         """Work until SIGTERM or SIGINT, then stop gracefully; a second signal releases at once what still runs."""
+        if not self.config.queues:
+            raise ConfigError("there is no queue to work on; give queues=, TENUTO_QUEUES or --queues")
         done = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -150,8 +153,15 @@ class Tenuto:
         return await self.database.migrate(upkeep.migrate, numbers, only_empty=only_empty)
 
     async def _work_on(self, queues: Mapping[str, int]) -> None:
-        keep = {"keep_jobs": self.config.keep_jobs, "keep_workflows": self.config.keep_workflows}
-        self._crew = Crew(self, self._node, self._notifier, **keep)
+        config = self.config
+        self._crew = Crew(
+            self,
+            self._node,
+            self._notifier,
+            grace=config.grace,
+            keep_jobs=config.keep_jobs,
+            keep_workflows=config.keep_workflows,
+        )
         await self._crew.start(queues)
 
     # ── enqueue ──

@@ -10,10 +10,12 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tenuto import Tenuto
 from tenuto.storage import upkeep
 from tenuto.storage.database import Database
 from tenuto.storage.postgres import Postgres
 from tenuto.storage.sqlite import SQLite
+from tests.kit import LEASE
 from tests.servers import BinariesMissing, PostgresServer, Server, open_server
 
 hypothesis.settings.register_profile("modest", deadline=None, max_examples=50)
@@ -83,3 +85,27 @@ async def database(open_database: OpenDatabase) -> Database:
     opened = await open_database()
     await opened.migrate(upkeep.migrate, [number for number, _ in opened.scripts if number])
     return opened
+
+
+OpenApp = Callable[..., Awaitable[Tenuto]]
+
+
+@pytest.fixture
+async def open_app(database_url: str, database: Database) -> AsyncIterator[OpenApp]:
+    """Start an app on the test's database, as often as asked, with a short lease; all are stopped at the end."""
+    apps: list[Tenuto] = []
+
+    async def open_one(**options: Any) -> Tenuto:
+        apps.append(Tenuto(database_url, **{"lease": LEASE, "grace": 1, **options}))
+        await apps[-1].start()
+        return apps[-1]
+
+    yield open_one
+    for each in apps:
+        await each.stop()
+
+
+@pytest.fixture
+async def app(open_app: OpenApp) -> Tenuto:
+    """An app that works on the queue `default` with ten slots."""
+    return await open_app(queues={"default": 10})

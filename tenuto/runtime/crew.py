@@ -1,7 +1,7 @@
 """Crew: all that a working node runs, wired together, started and stopped as one."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -26,9 +26,18 @@ class Crew:
     """A node at work: a producer for each queue, and the services that keep the tables in order."""
 
     def __init__(
-        self, app: Any, node: Node, notifier: Notifier, *, keep_jobs: timedelta, keep_workflows: timedelta
+        self,
+        app: Any,
+        node: Node,
+        notifier: Notifier,
+        *,
+        grace: timedelta,
+        keep_jobs: timedelta,
+        keep_workflows: timedelta,
     ) -> None:
         self.node = node
+        self._grace = grace.total_seconds()
+        self._deaf: Callable[[], None] = _nothing
         self._notifier = notifier
         self._threads = Threads()
         self._executor = Executor(app, self._threads, self._has_step, self._store_result)
@@ -49,15 +58,15 @@ class Crew:
         self.node.workers = tuple(registered())
         await self.node.join(queues)
         telemetry.emit("node.start", node=self.node.id, queues=dict(queues))
-        for queue, slots in queues.items():
-            self._add(queue, slots)
-        self._notifier.subscribe(self._poller.hear)
+        await self._add(queues)
+        self._deaf = self._notifier.subscribe(self._poller.hear)
         for service in self._services:
             service.start()
 
     async def stop(self, grace: float) -> None:
         """Claim no more, let jobs end for `grace` seconds, release the rest unspent, and leave."""
         self._stopping = True
+        self._deaf()
         self.node.on_fenced = _nothing
         await asyncio.gather(*(producer.stop(grace) for producer in self._producers.values()))
         await asyncio.gather(*(service.stop() for service in self._services))
@@ -89,8 +98,7 @@ class Crew:
         """Work on one more queue. One that is worked on already stays as it is."""
         if queue not in self._producers and not self._stopping:
             await self.node.join([queue])
-            self._add(queue, slots)
-            self._poller.poke()
+            await self._add({queue: slots})
 
     async def stop_queue(self, queue: str, grace: float) -> None:
         """Work on a queue no more, as `stop` does for all of them."""
@@ -99,16 +107,19 @@ class Crew:
             await producer.stop(grace)
             await self.node.leave([queue])
 
-    def _add(self, queue: str, slots: int) -> None:
-        producer = Producer(queue, slots, self.node, self._executor, self._notifier)
-        self._producers[queue] = producer
-        producer.start()
+    async def _add(self, queues: Mapping[str, int]) -> None:
+        """Begin to work on queues, once it is known whether an operator paused or scaled them."""
+        added = [Producer(queue, slots, self.node, self._executor, self._notifier) for queue, slots in queues.items()]
+        self._producers.update({producer.queue: producer for producer in added})
+        await self._poller.tick()
+        for producer in added:
+            producer.start()
 
     def _start_later(self, queue: str, slots: int) -> None:
         self._aside(self.start_queue(queue, slots))
 
     def _stop_later(self, queue: str) -> None:
-        self._aside(self.stop_queue(queue, 15.0))
+        self._aside(self.stop_queue(queue, self._grace))
 
     def _aside(self, work: Any) -> None:
         task = asyncio.create_task(work)

@@ -89,6 +89,10 @@ class Node:
         """The id of the lease under which this node works on `queue`."""
         return self._producers[queue]
 
+    def holds(self, producer: str) -> bool:
+        """Whether a lease is still this node's."""
+        return producer in self._producers.values()
+
     @property
     def producers(self) -> list[str]:
         """The ids of all leases this node holds."""
@@ -124,12 +128,6 @@ class Node:
             self._thread.join()
             self._thread = None
 
-    def forget_leases(self) -> list[str]:
-        """The ids of leases that have ended, none of which is held from now on."""
-        ended = self.producers
-        self._producers.clear()
-        return ended
-
     # ── the beat ──
 
     def _beat_from_now_on(self) -> None:
@@ -138,6 +136,17 @@ class Node:
             self._ended.clear()
             self._thread = threading.Thread(target=self._beat_loop, name="tenuto-beat", daemon=True)
             self._thread.start()
+            self._watch_lease()
+
+    def _watch_lease(self) -> None:
+        """Fence this node in time, also when the beat hangs in a dead connection."""
+        if self._is_unproven():
+            self._fence()
+        if self._loop is not None and not self._ended.is_set():
+            self._loop.call_later(self.lease.total_seconds() / 12, self._watch_lease)
+
+    def _is_unproven(self) -> bool:
+        return time.monotonic() - self._proven > self.lease.total_seconds() * 5 / 6
 
     def _beat_loop(self) -> None:
         every = self.lease.total_seconds() / 6
@@ -157,10 +166,12 @@ class Node:
             self._proven = asked
             return
         has_ended = renewed is not None and not renewed.issuperset(self.producers)
-        if has_ended or time.monotonic() - self._proven > self.lease.total_seconds() * 5 / 6:
+        if has_ended or self._is_unproven():
             self._fence()
 
     def _fence(self) -> None:
+        if not self.alive:
+            return
         self.alive = False
         self.counters["fenced"] += 1
         telemetry.emit("node.fenced", node=self.id)
@@ -205,7 +216,7 @@ class Node:
     @property
     def may_judge(self) -> bool:
         """Whether a lease that ended is another node's death, not the database's absence."""
-        return self._away_since is None and time.monotonic() >= self._judges_at
+        return self.alive and self._away_since is None and time.monotonic() >= self._judges_at
 
 
 def _nobody() -> None:

@@ -11,7 +11,7 @@ from tenuto import telemetry
 from tenuto.context import Needs
 from tenuto.errors import StorageRejected, StorageUnavailable
 from tenuto.job import Job, Signal
-from tenuto.outcome import RELEASED, STOPPED, Ack, Discard, Released, Stopped, settle
+from tenuto.outcome import RELEASED, STOPPED, Ack, Discard, Failed, Released, Stopped, settle
 from tenuto.runtime.executor import Attempt, Executor
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier
@@ -22,6 +22,7 @@ AnyJob = Job[Any, Any]
 
 GRACE_FOR_STOPPED: Final = 0.5  # seconds until an attempt that was told to stop is settled without it
 HALF_EMPTY_WAIT: Final = 0.005  # seconds to wait for more slots before taking fewer than half of them
+GIVE_UP_AFTER: Final = 10.0  # seconds that a stopping node waits for a database that is away
 ACKED_AT_ONCE: Final = 1000
 
 
@@ -95,17 +96,17 @@ class Producer:
         await self._until_empty(grace)
         self.release_all()
         await self._until_empty(GRACE_FOR_STOPPED * 2)
+        taking, giving = self._tasks
+        await asyncio.wait([taking], timeout=GIVE_UP_AFTER)
         self._draining = True
         self._given.set()
-        self._changed.set()
-        await asyncio.wait(self._tasks)
-
-    async def hurry(self) -> None:
-        """Release what still runs now, without waiting for the rest of the grace."""
-        self.release_all()
+        await asyncio.wait([giving], timeout=GIVE_UP_AFTER)
+        for task in self._tasks:
+            task.cancel()  # the database is away: the leases will end, and others take over
 
     async def settled(self) -> None:
-        """Wait until every ack that there is has reached the database."""
+        """Wait until the attempts that were told to stop have ended, and every ack has reached the database."""
+        await self._until_empty(GRACE_FOR_STOPPED * 2)
         while self._acks or self._sending:
             self._changed.clear()
             await self._changed.wait()
@@ -138,25 +139,38 @@ class Producer:
         if self._in_doubt:
             await self._disown()
         self._wanted.clear()
-        room = self._room()
-        jobs = await self._claim(room)
+        room, producer = self._room(), self._node.producer(self.queue)
+        jobs = await self._claim(room, producer)
+        holds = self._node.alive and self._node.holds(producer) and not self._stopping
         for job, needs in jobs:
-            self._start(job, needs)
+            if holds:
+                self._start(job, needs)
+            else:  # claimed under a lease that is gone, or too late: back as if it had not been
+                self._acks.append(settle(job, RELEASED))
+                self._given.set()
         self._node.back()
         if len(jobs) < room:
             await self._wanted.wait()
 
-    async def _claim(self, room: int) -> list[tuple[AnyJob, Needs]]:
+    async def _claim(self, room: int, producer: str) -> list[tuple[AnyJob, Needs]]:
         began = time.monotonic()
-        run, producer = self._node.database.run, self._node.producer(self.queue)
-        jobs = await self._claim_suspect(producer)
-        if room > len(jobs):
-            jobs += await run(store.claim, self.queue, room - len(jobs), producer, self._node.id)
+        suspects = await self._claim_suspect(producer)
+        try:
+            jobs = suspects + await self._claim_others(room - len(suspects), producer)
+            needs = await self._needs([job for job in jobs if job.workflow_id is not None])
+        except BaseException:
+            if suspects:  # it will not run here after all
+                self._node.suspect = None
+            raise
         if jobs and telemetry.heard("queue.claim"):
             took = time.monotonic() - began
             telemetry.emit("queue.claim", queue=self.queue, count=len(jobs), duration=took)
-        needs = await self._needs([job for job in jobs if job.workflow_id is not None])
         return [(job, needs.get(job.id) or Needs()) for job in jobs]
+
+    async def _claim_others(self, room: int, producer: str) -> list[AnyJob]:
+        if room <= 0:
+            return []
+        return await self._node.database.run(store.claim, self.queue, room, producer, self._node.id)
 
     async def _claim_suspect(self, producer: str) -> list[AnyJob]:
         """At most one job that was running when a process died, while this process runs no other such job."""
@@ -215,7 +229,10 @@ class Producer:
         attempt.task = asyncio.create_task(self._run(attempt))
 
     async def _run(self, attempt: Attempt) -> None:
-        ack = await self._executor.run(attempt)
+        try:
+            ack = await self._executor.run(attempt)
+        except BaseException as error:  # noqa: BLE001 - a slot is never lost, whatever happens
+            ack = settle(attempt.job, Failed(error))
         if not attempt.is_settled:
             self._give(attempt, ack)
         self._free(attempt)

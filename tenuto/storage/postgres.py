@@ -56,17 +56,21 @@ class Postgres(Database):
         self.statements = load("postgres", self._marks)
         self._conninfo = _conninfo(url)
         self._channel = f"tenuto_{schema}"
-        self._pool = AsyncConnectionPool(
+        self._connections = connections
+        self._pool = self._new_pool()
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    def _new_pool(self) -> "AsyncConnectionPool[AsyncConnection[Row]]":
+        return AsyncConnectionPool(
             self._conninfo,
             kwargs={"autocommit": True},
             configure=_configure,
             min_size=1,
-            max_size=connections,
+            max_size=self._connections,
             timeout=WAIT_FOR_LINE,
             reconnect_timeout=2.0,  # short tries, begun again by whoever needs a line: back at once after an outage
             open=False,
         )
-        self._under_way: set[asyncio.Task[Any]] = set()
 
     @property
     def scripts(self) -> list[tuple[int, str]]:
@@ -77,6 +81,7 @@ class Postgres(Database):
             version = connection.info.server_version
         if version < OLDEST:
             raise PostgresTooOld(f"{version // 10000}.{version % 10000}")
+        self._pool = self._new_pool()  # one that was closed cannot be opened again
         await self._pool.open()
 
     async def close(self) -> None:

@@ -9,7 +9,18 @@ from tenuto import codec
 from tenuto.context import Needs
 from tenuto.errors import CodecError, JobMismatch
 from tenuto.graph import Edge, Node
-from tenuto.job import AVAILABLE, CANCELLED, DISCARDED, EPOCH, SUSPENDED, TERMINAL, Job, JobState
+from tenuto.job import (
+    ARGS_LIMIT,
+    AVAILABLE,
+    CANCELLED,
+    DISCARDED,
+    EPOCH,
+    META_LIMIT,
+    SUSPENDED,
+    TERMINAL,
+    Job,
+    JobState,
+)
 from tenuto.outcome import Ack, entry, failures
 from tenuto.storage.database import Row, Verb, call, last
 
@@ -104,8 +115,8 @@ def _document(job: AnyJob) -> dict[str, Any]:
         "state": job.state,
         "queue": job.queue,
         "worker": job.worker,
-        "args": job.encoded or codec.encode(job.args),
-        "meta": codec.encode(job.meta) if job.meta else "{}",
+        "args": job.encoded or codec.encode(job.args, limit=ARGS_LIMIT, what="args"),
+        "meta": codec.encode(job.meta, limit=META_LIMIT, what="meta") if job.meta else "{}",
         "tags": codec.encode(list(job.tags)) if job.tags else "[]",
         "max_attempts": job.max_attempts,
         "priority": job.priority,

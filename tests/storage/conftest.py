@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tenuto.storage.database import Database
+from tests.servers import Server
 from tests.storage.build import NOON, Claimer
 from tests.storage.tables import Tables, look_into
 
@@ -29,3 +30,10 @@ def tables(database_url: str) -> Iterator[Tables]:
     """The tables themselves."""
     with look_into(database_url) as tables:
         yield tables
+
+
+@pytest.fixture
+def postgres_url(postgres: Server) -> Iterator[str]:
+    """The URL of a fresh and empty PostgreSQL database, for what SQLite has not."""
+    with postgres.database() as url:
+        yield url

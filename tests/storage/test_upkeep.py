@@ -56,7 +56,7 @@ async def test_what_waits_for_another_attempt_is_staged_too(clock, claimer, outc
 
 async def test_the_oldest_are_staged_first_and_no_more_than_a_batch(clock, monkeypatch):
     monkeypatch.setattr(upkeep, "STAGED_AT_ONCE", 2)
-    jobs = [Job("worker", {}, schedule_in=nth) for nth in (3, 1, 2)]
+    jobs = [Job("worker", {}, schedule_in=nth * SECOND) for nth in (3, 1, 2)]
     third, first, second = await clock.run(store.enqueue, jobs)
     clock.now = NOON + MINUTE
 
@@ -67,7 +67,7 @@ async def test_the_oldest_are_staged_first_and_no_more_than_a_batch(clock, monke
 
 
 async def test_each_queue_is_told_what_became_due(clock):
-    await clock.run(store.enqueue, [Job("worker", queue=queue, schedule_in=1) for queue in ("a", "b", "b")])
+    await clock.run(store.enqueue, [Job("worker", queue=queue, schedule_in=SECOND) for queue in ("a", "b", "b")])
     clock.now = NOON + SECOND
 
     assert sorted(await clock.run(upkeep.stage)) == ["a", "b", "b"]
@@ -222,7 +222,7 @@ async def test_a_lease_that_ended_is_anybodys(clock):
 
 
 async def test_a_poll_says_whether_anything_is_due(clock, claimer):
-    await clock.run(store.enqueue, [*plain(queue="busy"), *plain(queue="later", schedule_in=1)])
+    await clock.run(store.enqueue, [*plain(queue="busy"), *plain(queue="later", schedule_in=SECOND)])
 
     polls = await clock.read(upkeep.poll, claimer.node, ["busy", "later", "empty"])
 
@@ -387,7 +387,7 @@ async def test_the_doctor_counts_unfinished_jobs_by_worker(clock, claimer):
 
 
 async def test_jobs_are_counted_by_queue_and_state(clock, claimer):
-    await clock.run(store.enqueue, [*plain(2), *plain(queue="mail", schedule_in=1)])
+    await clock.run(store.enqueue, [*plain(2), *plain(queue="mail", schedule_in=SECOND)])
     await claimer.claim(1)
 
     counts = [(count.queue, count.state, count.jobs) for count in await clock.read(reading.counts)]

@@ -1,0 +1,194 @@
+"""The schema: brought up to date once, whole, never under a live node of an older version."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import psycopg
+import pytest
+
+from tenuto.errors import InvalidUrl, LiveNodes, NotMigrated, SchemaTooNew, StorageRejected
+from tenuto.storage import reading, store, upkeep
+from tenuto.storage.database import Database
+from tenuto.storage.postgres import Postgres
+from tests.storage.build import NOON, TTL, Claimer, plain
+
+FIRST = [1]
+
+
+async def migrate(database: Database, **options: bool) -> list[int]:
+    """Bring it up to date; the versions that were run."""
+    return await database.migrate(upkeep.migrate, [number for number, _ in database.scripts if number], **options)
+
+
+@pytest.fixture
+async def fresh(open_database) -> Database:
+    """An open database without a table."""
+    return await open_database()
+
+
+@pytest.fixture
+def next_version(monkeypatch, fresh):
+    """Let there be a version 2: call it with the statements that make it."""
+
+    def add(*statements: str) -> None:
+        name = '"tenuto".more' if isinstance(fresh, Postgres) else "more"
+        script = "".join(f"{statement.format(more=name)};\n" for statement in statements)
+        monkeypatch.setattr(type(fresh), "scripts", property(lambda _: [*_scripts, (2, script)]))
+        monkeypatch.setattr(upkeep, "SCHEMA_VERSION", 2)
+
+    _scripts: Sequence[tuple[int, str]] = fresh.scripts
+    return add
+
+
+async def test_an_empty_database_is_not_migrated_and_told_how(fresh):
+    with pytest.raises(NotMigrated, match="has no tables of Tenuto yet; run: tenuto migrate --url …"):
+        await fresh.read(upkeep.check_schema, "tenuto migrate --url …")
+
+
+async def test_a_migrated_database_can_be_used(fresh):
+    ran = await migrate(fresh)
+
+    assert ran == FIRST
+    assert await fresh.read(upkeep.check_schema, "") == upkeep.SCHEMA_VERSION
+    assert await fresh.run(store.enqueue, plain())
+
+
+async def test_migrating_twice_does_nothing(fresh, tables):
+    await migrate(fresh)
+    await fresh.run(store.enqueue, plain())
+    before = tables.all()
+
+    assert await migrate(fresh) == []
+    assert tables.all() == before
+
+
+async def test_two_that_migrate_at_once_migrate_once(open_database):
+    databases = [await open_database() for _ in range(4)]
+
+    ran = await asyncio.gather(*map(migrate, databases))
+
+    assert sorted(ran) == [[], [], [], FIRST]
+
+
+async def test_an_older_database_is_refused_and_told_how(fresh, next_version):
+    await migrate(fresh)
+    next_version("create table {more} (id int)")
+
+    with pytest.raises(NotMigrated, match="is at schema version 1, not 2; run: tenuto migrate"):
+        await fresh.read(upkeep.check_schema, "tenuto migrate")
+
+
+async def test_an_older_database_gets_only_what_is_new(fresh, next_version):
+    await migrate(fresh)
+    next_version("create table {more} (id int)")
+
+    assert await migrate(fresh) == [2]
+    assert await fresh.read(upkeep.check_schema, "") == 2
+
+
+async def test_an_empty_database_gets_every_version(fresh, next_version):
+    next_version("create table {more} (id int)")
+
+    assert await migrate(fresh) == [1, 2]
+
+
+async def test_a_migration_that_fails_leaves_nothing(fresh, tables, next_version):
+    await migrate(fresh)
+    next_version("create table {more} (id int)", "insert into nowhere values (1)")
+
+    with pytest.raises(StorageRejected):
+        await migrate(fresh)
+
+    assert await fresh.read(upkeep.schema_version) == 1
+    next_version("create table {more} (id int)")
+    assert await migrate(fresh) == [2]
+
+
+async def test_who_may_only_make_tables_leaves_an_older_database_alone(fresh, next_version):
+    first = await migrate(fresh, only_empty=True)
+    next_version("create table {more} (id int)")
+
+    assert (first, await migrate(fresh, only_empty=True)) == (FIRST, [])
+
+
+async def test_a_newer_database_is_refused(fresh, tables):
+    await migrate(fresh)
+    tables.execute("insert into schema (version) values (99)")
+
+    with pytest.raises(SchemaTooNew, match="version 99 and this program knows 1"):
+        await fresh.read(upkeep.check_schema, "")
+    with pytest.raises(SchemaTooNew):
+        await migrate(fresh)
+
+
+async def test_nothing_is_migrated_under_a_live_node_of_an_older_version(fresh, next_version):
+    await migrate(fresh)
+    fresh.now = NOON
+    await Claimer(fresh, "node-1").start()
+    next_version("create table {more} (id int)")
+
+    with pytest.raises(LiveNodes, match="node-1"):
+        await migrate(fresh)
+
+    assert await fresh.read(upkeep.schema_version) == 1
+
+
+async def test_a_node_whose_lease_ended_stops_no_migration(fresh, next_version):
+    await migrate(fresh)
+    fresh.now = NOON
+    await Claimer(fresh, "node-1").start()
+    next_version("create table {more} (id int)")
+    fresh.now = NOON + TTL
+
+    assert await migrate(fresh) == [2]
+
+
+# ── schemas of PostgreSQL ─────────────────────────────────────────────────────────────────────────
+
+
+@asynccontextmanager
+async def opened(database: Database) -> AsyncIterator[Database]:
+    """A Database, migrated, and closed at the end."""
+    await database.open()
+    try:
+        await migrate(database)
+        yield database
+    finally:
+        await database.close()
+
+
+async def test_a_schema_of_ones_own_holds_all_tables(postgres_url):
+    async with opened(Postgres(postgres_url, schema="my_jobs_2")) as database:
+        await database.run(store.enqueue, plain())
+
+    with psycopg.connect(postgres_url) as connection:
+        schemas = connection.execute(
+            "select distinct schemaname from pg_tables where schemaname !~ '^(pg_|information_schema)'"
+        ).fetchall()
+    assert schemas == [("my_jobs_2",)]
+
+
+async def test_two_schemas_side_by_side_know_nothing_of_each_other(postgres_url):
+    async with (
+        opened(Postgres(postgres_url, schema="ours")) as ours,
+        opened(Postgres(postgres_url, schema="theirs")) as theirs,
+    ):
+        (job,) = await ours.run(store.enqueue, plain())
+
+        assert await theirs.read(reading.fetch, [job.id]) == {}
+        assert await (await Claimer(theirs).start()).claim() == []
+        assert len(await (await Claimer(ours).start()).claim()) == 1
+
+
+@pytest.mark.parametrize("schema", ["", "Jobs", "my-jobs", "1st", 'a"b', "a.b", "a;drop", "x" * 49, "ünï", "a\n"])
+def test_a_schema_that_is_no_plain_name_is_refused(schema):
+    with pytest.raises(InvalidUrl, match="no plain name"):
+        Postgres("postgresql://localhost/nowhere", schema=schema)
+
+
+@pytest.mark.parametrize("schema", ["tenuto", "_", "a_1", "x" * 48, "select"])
+def test_a_plain_name_is_a_schema(schema):
+    assert Postgres("postgresql://localhost/nowhere", schema=schema).schema == schema

@@ -1,0 +1,189 @@
+"""Every statement of storage, run in batches of a chosen size beside many rows of other jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+from tenuto.job import Job
+from tenuto.outcome import DONE, GATED, Discard, Outcome, Record, settle
+from tenuto.storage import reading, steer, store, upkeep
+from tests.storage.build import DAY, AnyJob, Flow, graph, new_id
+from tests.storage.examine import Examiner
+
+TTL = timedelta(hours=1)
+STATES = {
+    "completed": 0.5,
+    "discarded": 0.05,
+    "cancelled": 0.05,
+    "available": 0.2,
+    "scheduled": 0.1,
+    "retryable": 0.02,
+    "executing": 0.05,
+}  # how others' jobs are spread; the rest is suspended
+
+
+def crowd(examiner: Examiner, jobs: int) -> None:
+    """Fill the tables with so many jobs of others, a third of them steps, and tell the planner."""
+    producers = [new_id() for _ in range(jobs // 20)]
+    examiner.run(upkeep.register, [_producer(id, f"crowd {id}") for id in producers], TTL)
+    examiner.run(store.enqueue, [Job("crowd", {"n": n}, queue=f"crowd{n % 20}") for n in range(jobs * 2 // 3)])
+    for _ in range(jobs // 3 // 4):
+        flow = graph({"a": "", "b": "a", "c": "a", "d": "b c"}, queue="crowd")
+        examiner.run(flow.enqueue)
+    _spread(examiner, jobs * 2 // 3, producers[0])
+    for n in range(200):
+        examiner.run(upkeep.lease, f"crowd{n}", "node", TTL)
+        examiner.run(steer.set_queue, f"crowd{n}", paused=True)
+    examiner.analyse()
+
+
+def _spread(examiner: Examiner, jobs: int, producer: str) -> None:
+    for state, share in STATES.items():
+        ended = state in {"completed", "discarded", "cancelled"}
+        examiner.change(
+            "update {schema}.jobs set state = ?, producer_id = ?, finished_at = "
+            + ("scheduled_at" if ended else "null")
+            + " where id in (select id from {schema}.jobs where state = 'available' and worker = 'crowd' limit ?)",
+            *(state, producer, int(jobs * share)),
+        )
+
+
+def _producer(id: str, node: str, queue: str = "default") -> upkeep.Producer:
+    return upkeep.Producer(id, node, queue, 1, "[]", None, None, None)
+
+
+class Work:
+    """One node that does everything there is to do, in batches."""
+
+    def __init__(self, examiner: Examiner, batch: int) -> None:
+        self.examiner = examiner
+        self.batch = batch
+        self._queues: Iterator[str] = (f"work{n}" for n in count())
+
+    def everything(self) -> None:
+        """Run every verb."""
+        for part in (self.plain, self.release, self.many_workflows, self.cascade, self.gate, self.steer, self.upkeep):
+            part()
+        self.rescue()
+        self.prune()
+        self.read()
+
+    def plain(self) -> None:
+        """Plain jobs: enqueued, claimed, given back."""
+        queue = next(self._queues)
+        self.examiner.run(store.enqueue, [Job("w", {"n": n}, queue=queue) for n in range(self.batch)])
+        self._ack(self._claim(queue), DONE)
+
+    def release(self) -> None:
+        """A workflow as wide as the batch: each step releases one, and all of them a join."""
+        steps = range(self.batch)
+        deps = {f"p{n}": "" for n in steps} | {f"c{n}": f"p{n}" for n in steps} | {"z": " ".join(f"p{n}" for n in steps)}
+        flow = self._flow(deps)
+        jobs = self._claim(flow["p0"].queue)
+        self.examiner.run(reading.store_result, jobs[0], '"early"')
+        self._ack(jobs, Record("result"))
+        behind = self._claim(flow["p0"].queue)
+        self.examiner.run(store.needs, behind)
+        self._ack(behind, DONE)
+
+    def many_workflows(self) -> None:
+        """As many workflows as the batch has jobs, finished by one ack."""
+        queue = next(self._queues)
+        for _ in range(self.batch):
+            self.examiner.run(graph({"only": ""}, queue=queue).enqueue)
+        self._ack(self._claim(queue), DONE)
+
+    def cascade(self) -> None:
+        """Each job of the batch fails, with two steps behind it."""
+        deps = {}
+        for n in range(self.batch):
+            deps |= {f"a{n}": "", f"b{n}": f"a{n}", f"c{n}": f"b{n}"}
+        flow = self._flow(deps)
+        self._ack(self._claim(flow["a0"].queue), Discard("no"))
+        roots = flow.ids(*[f"a{n}" for n in range(self.batch)])
+        self.examiner.run(steer.retry, roots)
+
+    def gate(self) -> None:
+        """Each job of the batch was claimed too early."""
+        flow = self._flow({"a": "", **{f"b{n}": "a" for n in range(self.batch)}})
+        self.examiner.change(
+            "update {schema}.jobs set state = 'available', waiting_on = 0 where workflow_id = ?", flow.id
+        )
+        jobs = [job for job in self._claim(flow["a"].queue) if job.id != flow["a"].id]
+        self._ack(jobs, GATED)
+
+    def steer(self) -> None:
+        """What an operator does to a batch."""
+        queue = next(self._queues)
+        jobs = self.examiner.run(store.enqueue, [Job("w", {"n": n}, queue=queue) for n in range(self.batch)])
+        ids = [job.id for job in jobs]
+        self.examiner.run(store.enqueue, jobs)
+        self.examiner.run(steer.update, ids, {"schedule_in": timedelta(0), "meta": {"by": "me"}})
+        self.examiner.run(steer.cancel, ids)
+        self.examiner.run(steer.retry, ids)
+        self.examiner.run(steer.delete, ids)
+        self.examiner.run(steer.match, steer.Filter(queue="crowd1", states=["available"]), None)
+        self.examiner.run(steer.set_queue, "work", paused=True)
+
+    def upkeep(self) -> None:
+        """Leases, polls and staging."""
+        queue = next(self._queues)
+        soon = timedelta(microseconds=1)
+        self.examiner.run(store.enqueue, [Job("w", queue=queue, schedule_in=soon) for _ in range(self.batch)])
+        self.examiner.run(upkeep.stage)
+        claimed = self._claim(queue)
+        self.examiner.run(steer.cancel, [job.id for job in claimed[::2]])
+        self.examiner.run(upkeep.poll_cancels, [self.producer])
+        self.examiner.run(upkeep.poll, "node", [f"crowd{n}" for n in range(10)])
+        self.examiner.run(upkeep.disown, [self.producer], [job.id for job in claimed[:10]])
+        self.examiner.run(upkeep.beat, [self.producer], TTL, "{}")
+        self.examiner.run(upkeep.lease, "work", "node", TTL)
+        self.examiner.run(upkeep.nodes)
+
+    def rescue(self) -> None:
+        """A process dies with a whole batch."""
+        queue = next(self._queues)
+        self.examiner.run(store.enqueue, [Job("w", queue=queue) for _ in range(self.batch)])
+        self._claim(queue)
+        self.examiner.run(upkeep.expire, [self.producer])
+        self.examiner.run(upkeep.rescue, judge=True)
+        self._claim(queue, suspect=True)
+
+    def prune(self) -> None:
+        """What is old goes."""
+        self.examiner.run(upkeep.prune_jobs, DAY)
+        self.examiner.run(upkeep.prune_workflows, timedelta(0), self.batch)
+
+    def read(self) -> None:
+        """What only reads."""
+        flow = self._flow({f"s{n}": "" for n in range(self.batch)})
+        self.examiner.run(reading.fetch, flow.ids())
+        self.examiner.run(reading.find, steer.Filter(queue="crowd1"), 100)
+        self.examiner.run(reading.counts)
+        self.examiner.run(reading.queues)
+        self.examiner.run(reading.workflow, flow.id)
+        self.examiner.run(reading.find_workflows, "running", None, 100)
+        self.examiner.run(reading.steps, flow.id)
+        self.examiner.run(reading.step, flow.id, "s1")
+        self.examiner.run(reading.waiting_workers)
+        for check in reading.CHECKS:
+            self.examiner.run(reading.check, check)
+
+    def _flow(self, deps: dict[str, str]) -> Flow:
+        flow = graph(deps, queue=next(self._queues))
+        self.examiner.run(flow.enqueue)
+        return flow
+
+    def _claim(self, queue: str, *, suspect: bool = False) -> list[AnyJob]:
+        self.producer = new_id()
+        self.examiner.run(upkeep.register, [_producer(self.producer, "node", queue)], TTL)
+        if suspect:
+            return list(self.examiner.run(store.claim_suspect, queue, self.producer, "node"))
+        return list(self.examiner.run(store.claim, queue, self.batch + 1, self.producer, "node"))
+
+    def _ack(self, jobs: list[AnyJob], outcome: Outcome) -> Any:
+        assert len(jobs) >= self.batch
+        return self.examiner.run(store.ack, [settle(job, outcome) for job in jobs])
