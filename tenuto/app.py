@@ -9,7 +9,7 @@ from uuid import UUID
 
 from tenuto import doctor
 from tenuto.config import Config
-from tenuto.doctor import Finding, Health
+from tenuto.doctor import Finding, Health, NodeHealth, QueueStatus
 from tenuto.errors import (
     ConfigError,
     EmptyFilter,
@@ -65,14 +65,27 @@ class Tenuto:
         connections: int | None = None,
     ) -> None:
         given = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
-        self.config = Config.load(given)
-        self.name = self.config.name
-        self.database = open_database(self.config)
-        self._node = Node(self.database, self.config.node, self.config.lease)
-        self._notifier = Notifier(self._node)
         self._crew: Crew | None = None
         self._is_open = False
         self._signals = 0
+        self._set_up(Config.load(given))
+
+    def _set_up(self, config: Config) -> None:
+        self.config = config
+        self.name = config.name
+        self.database = open_database(config)
+        self._node = Node(self.database, config.node, config.lease)
+        self._notifier = Notifier(self._node)
+
+    def configure(self, **settings: Any) -> None:
+        """Change settings before the app is opened, by the names its constructor has; None leaves one as it is.
+
+        Raises ConfigError, also when the app is open.
+        """
+        if self._is_open:
+            raise ConfigError("the app is open; its settings can be changed before that")
+        given = {name: value for name, value in settings.items() if value is not None}
+        self._set_up(Config.load({**self.config.model_dump(by_alias=True), **given}))
 
     def __repr__(self) -> str:
         return f"<Tenuto {self.name!r}, {'open' if self._is_open else 'not open'}>"
@@ -144,11 +157,23 @@ class Tenuto:
 
     async def _prepare_tables(self) -> None:
         if isinstance(self.database, SQLite):
-            await self.migrate(only_empty=not self.config.queues)
+            await self._migrate(only_empty=not self.config.queues)
         await self.database.read(upkeep.check_schema, "tenuto migrate")
 
-    async def migrate(self, *, only_empty: bool = False) -> list[int]:
-        """Bring the tables up to date in one transaction; the versions run. Raises LiveNodes, SchemaTooNew."""
+    async def migrate(self) -> list[int]:
+        """Bring the tables up to date in one transaction; the versions run. The app need not be open.
+
+        Raises LiveNodes, SchemaTooNew, StorageUnavailable.
+        """
+        if self._is_open:
+            return await self._migrate()
+        await self.database.open()
+        try:
+            return await self._migrate()
+        finally:
+            await self.database.close()
+
+    async def _migrate(self, *, only_empty: bool = False) -> list[int]:
         numbers = [number for number, _ in self.database.scripts if number]
         return await self.database.migrate(upkeep.migrate, numbers, only_empty=only_empty)
 
@@ -233,6 +258,11 @@ class Tenuto:
         for row in await self._read(reading.counts):
             counted.setdefault(row.queue, {})[row.state] = row.jobs
         return counted
+
+    async def queues(self) -> list[QueueStatus]:
+        """Every queue that holds jobs, was asked something, or is worked on, by name. As costly as `counts`."""
+        self._check_open()
+        return await doctor.queues(self.database)
 
     async def workflows(
         self,
@@ -333,6 +363,11 @@ class Tenuto:
         self._check_open()
         return await doctor.health(self.database, self._node, running)
 
+    async def nodes(self) -> tuple[NodeHealth, ...]:
+        """Every live node as it last told of itself."""
+        self._check_open()
+        return await doctor.nodes(self.database)
+
     async def check(self) -> list[Finding]:
         """What the doctor finds on the live database: each invariant, with what breaks it."""
         self._check_open()
@@ -364,7 +399,8 @@ def open_database(config: Config) -> Database:
         except ImportError:
             raise MissingExtra("PostgreSQL", "postgres") from None
         return Postgres(config.url, schema=config.namespace, connections=config.connections)
-    raise InvalidUrl(f"a URL begins with sqlite:/// or postgresql://, and this one with {scheme[:20]!r}")
+    told = repr(scheme[:20]) if scheme.isalnum() and scheme != config.url else "something else"  # no secrets
+    raise InvalidUrl(f"a URL begins with sqlite:/// or postgresql://, and this one with {told}")
 
 
 def _sqlite(rest: str, config: Config) -> Database:

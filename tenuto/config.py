@@ -1,45 +1,55 @@
 """Config: arguments, environment and TOML as one frozen set of settings."""
 
+import os
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Self
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
+from urllib.parse import unquote, urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
-    PyprojectTomlConfigSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
 from tenuto.errors import ConfigError
-from tenuto.job import check_name
+from tenuto.job import check_name, seconds
 
-DEFAULT_URL = "sqlite:///tenuto.db"
+DEFAULT_URL: Final = "sqlite:///tenuto.db"
+DEFAULT_SLOTS: Final = 10
+MOST_SLOTS: Final = 100_000
+PREFIX: Final = "tenuto_"
 
 
 def _queues(given: Any) -> Any:
     """Queues from a mapping, or from the text that an environment variable or a flag has: `default=10,mail=5`."""
     if not isinstance(given, str):
         return given
-    pairs = [item.partition("=") for item in given.split(",") if item.strip()]
-    return {name.strip(): slots.strip() or "10" for name, _, slots in pairs}
+    queues: dict[str, str | int] = {}
+    for item in filter(None, map(str.strip, given.split(","))):
+        name, has_slots, slots = (part.strip() for part in item.partition("="))
+        if name in queues:
+            raise ValueError(f"queue {name!r} is named twice")
+        if has_slots and not slots.isdecimal():
+            raise ValueError(f"queue {name!r} has {slots!r} slots; write {name}={DEFAULT_SLOTS}")
+        queues[name] = slots or DEFAULT_SLOTS
+    return queues
 
 
 class Config(BaseSettings):
     """Every setting of an app. Arguments win over the environment (`TENUTO_URL`), that over `tenuto.toml`,
-    that over `[tool.tenuto]` of `pyproject.toml`.
+    that over `[tool.tenuto]` of `pyproject.toml`; each setting comes whole from one of them. Durations are
+    timedeltas, or numbers of seconds.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="TENUTO_",
-        toml_file="tenuto.toml",
-        pyproject_toml_table_header=("tool", "tenuto"),
-        frozen=True,
-        extra="forbid",
-    )
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
 
     url: str = Field(DEFAULT_URL, repr=False)  # may hold a password
     name: str = "tenuto"  # of this instance, one of perhaps several in a process
@@ -52,14 +62,39 @@ class Config(BaseSettings):
     keep_workflows: timedelta = timedelta(days=7)  # after they finished
     connections: int = Field(8, ge=2, le=1000)  # to PostgreSQL, at most
 
+    @property
+    def place(self) -> str:
+        """Where the database is, for people: without its user, its password and its options."""
+        if self.url.startswith("sqlite://"):
+            return f"SQLite {_path(self.url)}"
+        try:
+            there = urlsplit(self.url)
+            host = there.hostname or "localhost"
+            port = f":{there.port}" if there.port else ""
+        except ValueError:
+            return "PostgreSQL"
+        if "@" in there.path:  # a password that is not percent-encoded spilled into it
+            return "PostgreSQL"
+        return f"PostgreSQL {host}{port}{unquote(there.path)}, schema {self.namespace}"
+
+    @field_validator("name", "node")
+    @classmethod
+    def _check_name(cls, name: str | None, info: ValidationInfo) -> str | None:
+        return None if name is None else check_name(str(info.field_name), name)
+
     @field_validator("queues")
     @classmethod
     def _check_queues(cls, queues: dict[str, int]) -> dict[str, int]:
         for name, slots in queues.items():
             check_name("queue", name)
-            if not 1 <= slots <= 100_000:
-                raise ValueError(f"queue {name!r} has {slots} slots; 1 to 100,000 are possible")
+            if not 1 <= slots <= MOST_SLOTS:
+                raise ValueError(f"queue {name!r} has {slots} slots; 1 to {MOST_SLOTS:,} are possible")
         return queues
+
+    @field_validator("lease", "grace", "keep_jobs", "keep_workflows", mode="before")
+    @classmethod
+    def _check_duration(cls, length: Any, info: ValidationInfo) -> timedelta:
+        return seconds(str(info.field_name), _number(length) if isinstance(length, str) else length)
 
     @field_validator("lease")
     @classmethod
@@ -74,7 +109,7 @@ class Config(BaseSettings):
         try:
             return cls(**{name: value for name, value in arguments.items() if value is not None})
         except ValidationError as error:
-            told = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+            told = "; ".join(_told(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors())
             raise ConfigError(f"settings cannot be used: {told}") from None
 
     @classmethod
@@ -86,10 +121,76 @@ class Config(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Where settings come from, the strongest first."""
+        """Where settings come from, as one source."""
         return (
-            init_settings,
-            env_settings,
-            TomlConfigSettingsSource(settings_cls),
-            PyprojectTomlConfigSettingsSource(settings_cls),
+            _Strongest(
+                settings_cls,
+                init_settings,
+                _environment(settings_cls),
+                _file(settings_cls, "tenuto.toml"),
+                _file(settings_cls, "pyproject.toml", "tool", "tenuto"),
+            ),
         )
+
+
+# ── sources ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Strongest(PydanticBaseSettingsSource):
+    """Several sources as one, the strongest first. Queues of two files are not mixed: one of them says it all."""
+
+    def __init__(self, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource) -> None:
+        super().__init__(settings_cls)
+        self._sources = sources
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError("settings are taken from each source as a whole")
+
+    def __call__(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for source in reversed(self._sources):
+            found |= source()
+        return found
+
+
+def _environment(settings_cls: type[BaseSettings]) -> EnvSettingsSource:
+    """The variables that begin with TENUTO_, by what follows: pydantic's own prefix passes by an alias."""
+    source = EnvSettingsSource(settings_cls)
+    variables = {name.lower(): value for name, value in os.environ.items()}
+    source.env_vars = {name.removeprefix(PREFIX): value for name, value in variables.items() if name.startswith(PREFIX)}
+    return source
+
+
+def _file(settings_cls: type[BaseSettings], name: str, *table: str) -> InitSettingsSource:
+    """What a TOML file of this folder says, or one table of it; nothing where there is no such file."""
+    try:
+        found = TomlConfigSettingsSource(settings_cls, Path(name)).toml_data
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{name} cannot be read: {error}") from None
+    for key in table:
+        found = found.get(key, {})
+    return InitSettingsSource(settings_cls, found)
+
+
+# ── words ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _path(url: str) -> str:
+    return url.partition("://")[2].removeprefix("/").partition("?")[0]
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no number of seconds") from None
+
+
+def _told(path: tuple[int | str, ...], kind: str, message: str) -> str:
+    """One fault in a line. The value is not in it."""
+    name = ".".join(map(str, path))
+    if kind != "extra_forbidden":
+        return f"{name}: {message.removeprefix('Value error, ')}"
+    known = [field.alias or key for key, field in Config.model_fields.items()]
+    near = get_close_matches(name, known, 1)
+    return f"there is no {name!r}; " + (f"is it {near[0]!r}?" if near else f"there are {', '.join(known)}")

@@ -1,8 +1,8 @@
-"""Doctor: the invariants checked on a live database, and what nodes say of themselves."""
+"""Doctor: the invariants checked on a live database, how its queues stand, and what nodes say of themselves."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -34,6 +34,7 @@ class NodeHealth:
     counters: Mapping[str, Any]  # and `lag`, the longest its event loop was blocked, in seconds
     started_at: datetime
     expires_at: datetime
+    workers: tuple[str, ...] = field(default=(), repr=False)  # the names it knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,20 @@ class Health:
     lag: float  # seconds, the longest the event loop was blocked
     nodes: tuple[NodeHealth, ...]
     oldest_available: datetime | None  # when the job that has been due longest became so
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """One queue: its jobs by state, what operators asked of it on all nodes and on single ones, and who works on it."""
+
+    name: str
+    jobs: Mapping[str, int]
+    oldest_available: datetime | None  # when the job that has been due longest became so
+    paused: bool
+    running: bool | None  # None: where a node was configured for it
+    slots: int | None  # on each node; None: as each was configured
+    asked: tuple[reading.QueueSettings, ...]  # of single nodes
+    nodes: tuple[str, ...]  # ids of the live ones
 
 
 _ADVICE = "report it with the ids: no run of this version should leave it"
@@ -77,16 +92,21 @@ async def health(database: Database, node: Node, running: Mapping[str, int]) -> 
     """What `node` says of itself, and what the database says of all of them."""
     counted = await database.read(reading.counts)
     due = [row.oldest for row in counted if row.state == "available"]
-    seen = await database.read(upkeep.nodes)
-    return Health(node.id, node.alive, running, dict(node.counters), node.lag, _by_node(seen), min(due, default=None))
+    live = await nodes(database)
+    return Health(node.id, node.alive, running, dict(node.counters), node.lag, live, min(due, default=None))
+
+
+async def nodes(database: Database) -> tuple[NodeHealth, ...]:
+    """Every live node as it last told of itself."""
+    return _by_node(await database.read(upkeep.nodes))
 
 
 def _by_node(seen: Sequence[upkeep.Seen]) -> tuple[NodeHealth, ...]:
     """Producers gathered into the nodes they belong to, the live ones."""
-    nodes: dict[str, list[upkeep.Seen]] = {}
+    found: dict[str, list[upkeep.Seen]] = {}
     for one in seen:
         if one.alive:
-            nodes.setdefault(one.node, []).append(one)
+            found.setdefault(one.node, []).append(one)
     return tuple(
         NodeHealth(
             name,
@@ -94,6 +114,40 @@ def _by_node(seen: Sequence[upkeep.Seen]) -> tuple[NodeHealth, ...]:
             json.loads(producers[0].health),
             min(one.started_at for one in producers),
             min(one.expires_at for one in producers),
+            tuple(upkeep.workers_of(producers[0])),
         )
-        for name, producers in sorted(nodes.items())
+        for name, producers in sorted(found.items())
     )
+
+
+async def queues(database: Database) -> list[QueueStatus]:
+    """Every queue that holds jobs, was asked something or is worked on, in the order of their names."""
+    jobs: dict[str, dict[str, int]] = {}
+    oldest: dict[str, datetime] = {}
+    for count in await database.read(reading.counts):
+        jobs.setdefault(count.queue, {})[count.state] = count.jobs
+        if count.state == "available":
+            oldest[count.queue] = count.oldest
+    asked: dict[str, dict[str, reading.QueueSettings]] = {}
+    for one in await database.read(reading.queues):
+        asked.setdefault(one.name, {})[one.node] = one
+    at_work: dict[str, list[str]] = {}
+    for node in await nodes(database):
+        for queue in node.queues:
+            at_work.setdefault(queue, []).append(node.node)
+    return [
+        _queue_status(name, jobs.get(name, {}), oldest.get(name), asked.get(name, {}), at_work.get(name, []))
+        for name in sorted({*jobs, *asked, *at_work})
+    ]
+
+
+def _queue_status(
+    name: str,
+    jobs: Mapping[str, int],
+    oldest: datetime | None,
+    asked: Mapping[str, reading.QueueSettings],
+    nodes: Sequence[str],
+) -> QueueStatus:
+    every = asked.get("") or reading.QueueSettings(name, "", None, None, None)
+    alone = tuple(one for node, one in asked.items() if node)
+    return QueueStatus(name, jobs, oldest, bool(every.paused), every.running, every.slots, alone, tuple(nodes))

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from contextlib import suppress
+from enum import Enum
 from typing import Any, Final
 
 from tenuto import codec
@@ -64,15 +65,16 @@ class WorkflowHandle:
         except StorageUnavailable:
             return False
 
-    async def result(self, step: str) -> Any:
+    async def result(self, step: str | Enum) -> Any:
         """What one step stored. Raises StepNotFound, NoResult, WorkflowNotFound."""
-        found = await self._database.read(reading.step, self.id, step)
+        name = check_name("step", step.value if isinstance(step, Enum) else step)
+        found = await self._database.read(reading.step, self.id, name)
         if found is None:
             await self.status(steps=False)
-            raise StepNotFound(step)
+            raise StepNotFound(name)
         _, _, text = found
         if text is None:
-            raise NoResult(step)
+            raise NoResult(name)
         return codec.decode(text)
 
 

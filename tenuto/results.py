@@ -3,6 +3,7 @@
 Inside a job the job is implied: `get_result("fetch")`. Naming it, `get_result(job, "fetch")`, means the same.
 """
 
+from enum import Enum
 from typing import Any, overload
 
 from tenuto import codec
@@ -13,21 +14,18 @@ from tenuto.outcome import encode_result
 
 
 @overload
-def get_result(step: str, /) -> Any: ...
+def get_result(step: str | Enum, /) -> Any: ...
 @overload
-def get_result(job: Job[Any, Any], step: str, /) -> Any: ...
-def get_result(job: Job[Any, Any] | str, step: str | None = None, /) -> Any:
+def get_result(job: Job[Any, Any], step: str | Enum, /) -> Any: ...
+def get_result(job: Job[Any, Any] | str | Enum, step: str | Enum | None = None, /) -> Any:
     """The result that one dep of the running step stored.
 
     Raises exactly one of, checked in this order: NoWorkflow (this job is no step), StepNotFound (the workflow
     has no such step), NotADependency (it exists, but is no declared dep of this one), NoResult (it stored
     nothing). A declared dep costs no read; only another name does. Raises NotInJob outside a job.
     """
-    mine, name = (
-        (_running("get_result()", None), job) if isinstance(job, str) else (_running("get_result()", job), step)
-    )
-    if name is None:
-        raise TypeError("get_result() needs the name of a step")
+    mine = _running("get_result()", job if isinstance(job, Job) else None)
+    name = _name(step if isinstance(job, Job) else job)
     if mine.job.workflow_id is None:
         raise NoWorkflow(mine.job.id)
     if name not in mine.needs.results:
@@ -64,6 +62,13 @@ async def store_result(value: Any) -> None:
     text = encode_result(value)
     await mine.store_result(mine.job, text)
     mine.needs.own = text
+
+
+def _name(step: str | Enum | None) -> str:
+    name = step.value if isinstance(step, Enum) else step
+    if not isinstance(name, str):
+        raise TypeError(f"get_result() needs the name of a step, and {name!r} is none")
+    return name
 
 
 def _running(what: str, job: Job[Any, Any] | None) -> Running:

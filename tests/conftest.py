@@ -91,14 +91,17 @@ OpenApp = Callable[..., Awaitable[Tenuto]]
 
 
 @pytest.fixture
-async def open_app(database_url: str, database: Database) -> AsyncIterator[OpenApp]:
-    """Start an app on the test's database, as often as asked, with a short lease; all are stopped at the end."""
+async def open_app(database_url: str) -> AsyncIterator[OpenApp]:
+    """Start an app with a short lease on the test's database, as often as asked; all are stopped at the end."""
     apps: list[Tenuto] = []
 
     async def open_one(**options: Any) -> Tenuto:
-        apps.append(Tenuto(database_url, **{"lease": LEASE, "grace": 1, **options}))
-        await apps[-1].start()
-        return apps[-1]
+        app = Tenuto(**{"url": database_url, "lease": LEASE, "grace": 1, **options})
+        apps.append(app)
+        await app.database.open()
+        await app.migrate()
+        await app.start()
+        return app
 
     yield open_one
     for each in apps:

@@ -20,11 +20,16 @@ from inspect import isawaitable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tenuto import Cancel, Discard, Job, Record, Snooze, Tenuto, Worker, Workflow, WorkflowStatus, results
+import pytest
+
+from tenuto import Cancel, Discard, Job, Record, Snooze, Tenuto, Worker, Workflow, WorkflowStatus, current_app, results
 from tenuto.errors import TenutoError
 
 T = TypeVar("T")
 AnyJob = Job[Any, Any]
+
+SHARED = pytest.mark.filterwarnings("ignore:several processes share:RuntimeWarning")
+"""For stories in which several apps use one SQLite file."""
 
 ROOT = Path(__file__).parent.parent
 LEASE = 2.0  # seconds, of the nodes in stories
@@ -142,6 +147,11 @@ class Obey(Worker[Orders, Any], name="obey", backoff=0):
         return cls.options(**options).new(Orders("count"))
 
     @classmethod
+    def app(cls, **options: Any) -> AnyJob:
+        """Its result is the name of the app that runs it."""
+        return cls.options(**options).new(Orders("app"))
+
+    @classmethod
     def read(cls, *steps: str, **options: Any) -> AnyJob:
         """Its result says of each of these steps what `get_result` gives, or the name of the refusal."""
         return cls.options(**options).new(Orders("read", names=list(steps)))
@@ -194,13 +204,12 @@ async def _snooze(job: Job[Orders, Any]) -> Any:
 
 async def _store(job: Job[Orders, Any]) -> Any:
     await results.store_result(job.args.value)
-    match job.args.names[0]:
-        case "fail":
-            raise ToldTo("after storing")
-        case "hang":
-            await asyncio.Event().wait()
-        case "return":
-            return ["returned", job.args.value]
+    then = job.args.names[0]
+    if then == "fail":
+        raise ToldTo("after storing")
+    if then == "hang":
+        await asyncio.Event().wait()
+    return ["returned", job.args.value] if then == "return" else None
 
 
 async def _read(job: Job[Orders, Any]) -> Any:
@@ -231,6 +240,7 @@ _DEEDS: dict[str, Callable[[Job[Orders, Any]], Awaitable[Any]]] = {
     "gather": _simply(lambda job: results.get_all_results()),
     "depth": _simply(lambda job: 1 + max(results.get_all_results().values(), default=0)),
     "count": _simply(lambda job: len(results.get_all_results())),
+    "app": _simply(lambda job: current_app().name),
     "cancel": _simply(lambda job: Cancel(job.args.value)),
     "discard": _simply(lambda job: Discard(job.args.value)),
     "read": _read,

@@ -92,6 +92,11 @@ class Crew:
         """How many jobs run now, by queue."""
         return {name: producer.running for name, producer in self._producers.items()}
 
+    @property
+    def paused(self) -> set[str]:
+        """The queues from which this node claims nothing, because an operator paused them."""
+        return {name for name, producer in self._producers.items() if producer.paused}
+
     # ── queues that come and go ──
 
     async def start_queue(self, queue: str, slots: int) -> None:

@@ -136,6 +136,8 @@ class Producer:
 
     async def _refill(self) -> None:
         """Take what there is room for; when that is all there was, wait for a hint that there is more."""
+        if self._room() <= 0:  # paused or fenced while we waited for half of the slots
+            return
         if self._in_doubt:
             await self._disown()
         self._wanted.clear()
@@ -148,6 +150,8 @@ class Producer:
             else:  # claimed under a lease that is gone, or too late: back as if it had not been
                 self._acks.append(settle(job, RELEASED))
                 self._given.set()
+                if self._node.suspect == job.id:
+                    self._node.suspect = None
         self._node.back()
         if len(jobs) < room:
             await self._wanted.wait()
@@ -197,7 +201,8 @@ class Producer:
 
     async def _disown(self) -> None:
         """Give back what the database thinks runs here and does not: the answer of a claim was lost."""
-        known = [*self._attempts, *(ack.id for ack in (*self._acks, *self._sending))]
+        running = [id for id, attempt in self._attempts.items() if not attempt.is_settled]
+        known = [*running, *(ack.id for ack in (*self._acks, *self._sending))]
         lost = await self._node.database.run(upkeep.disown, [self._node.producer(self.queue)], known)
         self._in_doubt = False
         self._node.counters["repairs"] += len(lost.ids)

@@ -13,7 +13,7 @@ from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from tenuto.errors import PostgresTooOld, StorageRejected, StorageUnavailable
+from tenuto.errors import InvalidUrl, PostgresTooOld, StorageRejected, StorageUnavailable
 from tenuto.storage.database import (
     ANYTHING,
     Blocking,
@@ -63,7 +63,7 @@ class Postgres(Database):
     def _new_pool(self) -> "AsyncConnectionPool[AsyncConnection[Row]]":
         return AsyncConnectionPool(
             self._conninfo,
-            kwargs={"autocommit": True},
+            kwargs={"autocommit": True, "prepare_threshold": None},
             configure=_configure,
             min_size=1,
             max_size=self._connections,
@@ -77,6 +77,8 @@ class Postgres(Database):
         return migrations("postgres", self._marks)
 
     async def open(self) -> None:
+        if not self._pool.closed:
+            return
         async with _outages(), await AsyncConnection.connect(self._conninfo) as connection:
             version = connection.info.server_version
         if version < OLDEST:
@@ -206,7 +208,10 @@ def _returned(verb: Verb[T], rows: list[Row]) -> T:
 
 def _conninfo(url: str) -> str:
     """The URL as libpq takes it, with a dead server noticed in seconds unless the URL says otherwise."""
-    given = conninfo_to_dict(url)
+    try:
+        given = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:  # its message quotes the URL, password and all
+        raise InvalidUrl("this is no PostgreSQL URL: postgresql://user:password@host:5432/database") from None
     defaults: dict[str, Any] = {"connect_timeout": CONNECT_WITHIN, "application_name": "tenuto", **KEEPALIVE}
     return make_conninfo("", **{**defaults, **given})
 

@@ -2,12 +2,12 @@
 
 import asyncio
 import json
+import logging
 import os
 import random
 import sqlite3
 import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -43,6 +43,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 OLDEST: Final = (3, 37)
+_log: Final = logging.getLogger("tenuto")
+
 PATIENCE: Final = 60.0  # seconds to wait for another process's write lock
 TOGETHER: Final = 256  # requests in one transaction, at most
 LISTEN_EVERY: Final = 0.025  # seconds between two looks at whether another process wrote
@@ -133,14 +135,15 @@ class SQLite(Database):
             raise Forked
 
     def warn_of_sharing(self) -> None:
-        """Warn once, when another process writes too, of SQLite versions whose WAL can lose a write then."""
+        """Log once, when another process writes too, that this SQLite's WAL can lose a write then."""
         if not self._warned and not _is_sound(sqlite3.sqlite_version_info):
             self._warned = True
-            message = (
-                f"several processes share {self.path.name}, and SQLite {sqlite3.sqlite_version} has a rare bug in "
-                "its WAL that can lose a write there; 3.51.3, 3.50.7 and 3.44.6 mend it"
+            _log.warning(
+                "several processes share %s, and SQLite %s has a rare bug in its WAL that can lose a write there; "
+                "3.51.3, 3.50.7 and 3.44.6 mend it",
+                self.path.name,
+                sqlite3.sqlite_version,
             )
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
 class _AheadOfTheQueue(Blocking):
@@ -239,7 +242,10 @@ class _Line:
         if self.on_change is None or connection is None or now - self._looked < LISTEN_EVERY:
             return
         self._looked = now
-        version = connection.execute("pragma data_version").fetchone()[0]
+        try:
+            version = connection.execute("pragma data_version").fetchone()[0]
+        except sqlite3.Error:  # whoever asks next will be told what is wrong
+            return
         if self._version is not None and version != self._version:
             self._database.warn_of_sharing()
             self.on_change()

@@ -22,11 +22,14 @@ from tenuto.errors import (
     InvalidJob,
     InvalidWorkflow,
     JobMismatch,
+    JobNotFound,
     UnknownDependency,
     WaitTimedOut,
     WorkflowNotFound,
 )
+from tenuto.storage import upkeep
 from tests.kit import (
+    SHARED,
     Gate,
     Obey,
     drain,
@@ -560,10 +563,8 @@ async def test_a_flag_forgives_nothing_but_what_it_names(app, ending):
     assert await state_of(app, flow, "b") == "cancelled"
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
-async def test_without_a_flag_nothing_is_forgiven(ending):
-    flow = Workflow()
-    step = flow.add("a", Obey.ok())
+def test_without_a_flag_nothing_is_forgiven():
+    step = Workflow().add("a", Obey.ok())
 
     assert step.flags == (False, False, False)
 
@@ -720,7 +721,8 @@ async def test_a_workflow_that_was_never_stored_is_not_found(open_app):
         await app.workflow(Workflow().id).wait(timeout=1)
 
 
-async def test_another_app_of_the_same_database_can_wait_for_the_end(app, open_app, ignored_sharing):
+@SHARED
+async def test_another_app_of_the_same_database_can_wait_for_the_end(app, open_app):
     flow = Workflow()
     flow.add("a", Obey.snooze(0.2, times=1))
     await app.enqueue(flow)
@@ -734,22 +736,22 @@ async def test_another_app_of_the_same_database_can_wait_for_the_end(app, open_a
 
 
 async def test_two_apps_in_one_process_each_keep_to_their_own_tables(database_url, app, open_app, tmp_path):
-    other_at = (
+    elsewhere = (
         {"schema": "other"} if database_url.startswith("postgres") else {"url": f"sqlite:///{tmp_path / 'other.db'}"}
     )
-    async with opened(database_url, name="other", queues={"default": 2}, **other_at) as other:
-        here, there = Workflow(), Workflow()
-        here.add("a", name_of_app.new())
-        there.add("a", name_of_app.new())
-        await finish(app, here)
-        await finish(other, there)
+    other = await open_app(name="other", queues={"default": 2}, **elsewhere)
+    here, there = Workflow(), Workflow()
+    here.add("a", Obey.app())
+    there.add("a", Obey.app())
+    await finish(app, here)
+    await finish(other, there)
 
-        assert await result_of(app, here, "a") == "tenuto"
-        assert await result_of(other, there, "a") == "other"
-        assert [status.id for status in await app.workflows()] == [here.id]
-        assert [status.id for status in await other.workflows()] == [there.id]
+    assert (await result_of(app, here, "a"), await result_of(other, there, "a")) == ("tenuto", "other")
+    assert [status.id for status in await app.workflows()] == [here.id]
+    assert [status.id for status in await other.workflows()] == [there.id]
 
 
+@SHARED
 async def test_steps_of_a_killed_process_run_again_and_the_workflow_ends(open_app, database_url):
     flow = Workflow()
     flow.add("a", Obey.value(1))

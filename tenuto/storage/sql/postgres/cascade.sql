@@ -16,8 +16,13 @@ doomed (id, needs_id, state) as (
     union
     select e.job_id, d.id, 'cancelled'
     from doomed d
-    join {schema}.edges e on e.needs_id = d.id and not e.met and not e.ignore_cancelled
-    join {schema}.jobs j on j.id = e.job_id and j.state = 'suspended'
+    cross join lateral (
+        select e.job_id
+        from {schema}.edges e
+        join {schema}.jobs j on j.id = e.job_id and j.state = 'suspended'
+        where e.needs_id = d.id and not e.met and not e.ignore_cancelled
+        offset 0  -- step by step along the index: joined as a whole, each turn would read every edge there is
+    ) e
 ),
 first as materialized (
     select distinct on (d.id) d.id, d.state, n.name

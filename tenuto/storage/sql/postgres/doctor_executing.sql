@@ -7,6 +7,7 @@ select j.id::text as id, 'runs on ' || coalesce(j.attempted_by, '?') || ', whose
 from {schema}.jobs j
 left join {schema}.producers p on p.id = j.producer_id
 where j.state = 'executing'
+    and j.producer_id is not null
     and coalesce(p.expires_at, j.attempted_at)
         < coalesce(%(now)s::timestamptz, clock_timestamp()) - interval '1 minute'
 limit 100

@@ -13,5 +13,6 @@ select j.id, j.suspicions
 from {schema}.jobs j
 where %(strays)s::boolean
     and j.state = 'executing'
+    and j.producer_id is not null
     and not exists (select 1 from {schema}.producers p where p.id = j.producer_id)
 limit 10000

@@ -1,5 +1,6 @@
 -- reach: lock, in id order and as one set, every job that the ending of :ids may change: these jobs, those
 --        behind them, and behind the :bad ones (or ones an operator cancelled) everything a cascade may reach.
+--        The arrays and the `offset 0` hold the planner to the indexes, whatever it believes of the tables.
 -- in:    ids uuid[], bad uuid[]
 -- out:   id uuid
 -- lock:  jobs by id
@@ -11,7 +12,9 @@ with recursive doomed (id) as (
     union
     select e.job_id
     from doomed d
-    join {schema}.edges e on e.needs_id = d.id and not e.met
+    cross join lateral (
+        select e.job_id from {schema}.edges e where e.needs_id = d.id and not e.met offset 0
+    ) e
 ),
 ending (id) as (
     select unnest(%(ids)s::uuid[]) union select id from doomed
@@ -19,10 +22,10 @@ ending (id) as (
 reached (id) as (
     select id from ending
     union
-    select e.job_id from ending d join {schema}.edges e on e.needs_id = d.id and not e.met
+    select e.job_id from {schema}.edges e where e.needs_id = any(array(select id from ending)) and not e.met
 )
 select j.id
 from {schema}.jobs j
-where j.id in (select id from reached)
+where j.id = any(array(select id from reached))
 order by j.id
 for update

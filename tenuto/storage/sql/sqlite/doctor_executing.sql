@@ -7,6 +7,7 @@ select j.id, 'runs on ' || coalesce(j.attempted_by, '?') || ', whose lease has e
 from jobs j
 left join producers p on p.id = j.producer_id
 where j.state = 'executing'
+    and j.producer_id is not null
     and coalesce(p.expires_at, j.attempted_at)
         < coalesce(:now, cast((julianday('now') - 2440587.5) * 86400000000.0 as integer)) - 60000000
 limit 100

@@ -42,7 +42,7 @@ create index jobs_claim on {schema}.jobs (queue, priority, scheduled_at, id)
 create index jobs_suspects on {schema}.jobs (queue, priority, scheduled_at, id)
     where state = 'available' and suspicions > 0;
 create index jobs_stage on {schema}.jobs (scheduled_at, id) where state in ('scheduled', 'retryable');
-create index jobs_executing on {schema}.jobs (producer_id) where state = 'executing';
+create index jobs_executing on {schema}.jobs (producer_id) where state = 'executing' and producer_id is not null;
 create index jobs_finished on {schema}.jobs (finished_at, id)
     where state in ('completed', 'cancelled', 'discarded');
 create index jobs_workflow on {schema}.jobs (workflow_id) where workflow_id is not null;

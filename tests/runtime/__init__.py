@@ -1,0 +1,1 @@
+"""The loops of a node, each by itself."""

@@ -1,0 +1,109 @@
+"""A producer's two loops, on real databases: one bad row never stops a queue, and no claim is lost."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tenuto import Tenuto, telemetry
+from tenuto.errors import StorageRejected, StorageUnavailable
+from tenuto.job import COMPLETED, DISCARDED, Job
+from tenuto.outcome import Ack
+from tenuto.storage import store
+from tenuto.storage.database import Verb
+from tests.kit import Obey, drain, eventually
+
+AnyJob = Job[Any, Any]
+
+
+def spoil(monkeypatch: Any, name: str, change: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Replace one verb of the store by a changed one."""
+    monkeypatch.setattr(store, name, change(getattr(store, name)))
+
+
+async def test_a_row_that_the_database_refuses_is_discarded_and_its_batch_goes_on(
+    app: Tenuto, monkeypatch: Any
+) -> None:
+    jobs = [Obey.ok() for _ in range(20)]
+    bad = jobs[7].id
+
+    def refuse_one(ack: Callable[..., Verb[Any]]) -> Callable[..., Verb[Any]]:
+        def changed(acks: list[Ack]) -> Verb[Any]:
+            if any(each.id == bad and each.state is COMPLETED for each in acks):
+                raise StorageRejected("planted")
+            return (yield from ack(acks))
+
+        return changed
+
+    spoil(monkeypatch, "ack", refuse_one)
+    await app.enqueue(jobs)
+    await drain(app)
+
+    states = {(await app.fetch(made)).state for made in jobs if made.id != bad}
+    assert states == {COMPLETED}
+    quarantined = await app.fetch(bad)
+    assert quarantined.state is DISCARDED
+    assert "planted" in quarantined.errors[-1].message
+    assert (await app.health()).counters["split"] >= 1
+
+
+async def test_a_claim_whose_answer_was_lost_is_given_back_and_runs(app: Tenuto, monkeypatch: Any) -> None:
+    lost: list[int] = []
+
+    def lose_once(claim: Callable[..., Verb[Any]]) -> Callable[..., Verb[Any]]:
+        async def run_and_lose(verb: Any, /, *args: Any, **kwargs: Any) -> Any:
+            answer = await run(verb, *args, **kwargs)
+            if verb is claim and answer and not lost:
+                lost.append(len(answer))
+                raise StorageUnavailable("the answer was lost")
+            return answer
+
+        run = app.database.run
+        monkeypatch.setattr(app.database, "run", run_and_lose)
+        return claim
+
+    spoil(monkeypatch, "claim", lose_once)
+    jobs = [Obey.ok() for _ in range(5)]
+    await app.enqueue(jobs)
+    await drain(app)
+    await eventually(lambda: lost)
+
+    found = [await app.fetch(made) for made in jobs]
+    assert {each.state for each in found} == {COMPLETED}
+    assert {each.attempt for each in found} == {1}
+    assert (await app.health()).counters["repairs"] == lost[0]
+
+
+async def test_a_database_error_during_an_ack_loses_nothing(app: Tenuto, monkeypatch: Any) -> None:
+    failures = iter([StorageUnavailable("gone"), RuntimeError("a bug"), StorageUnavailable("gone again")])
+
+    def fail_at_first(ack: Callable[..., Verb[Any]]) -> Callable[..., Verb[Any]]:
+        def changed(acks: list[Ack]) -> Verb[Any]:
+            error = next(failures, None)
+            if error is not None:
+                raise error
+            return (yield from ack(acks))
+
+        return changed
+
+    spoil(monkeypatch, "ack", fail_at_first)
+    made = await app.enqueue(Obey.ok())
+
+    async def is_done() -> bool:
+        return (await app.fetch(made)).state is COMPLETED
+
+    await eventually(is_done)
+
+
+async def test_claims_and_acks_are_told(app: Tenuto) -> None:
+    heard: dict[str, int] = {}
+
+    def hear(event: str, payload: Any) -> None:
+        heard[event] = heard.get(event, 0) + payload["count"]
+
+    telemetry.attach(hear, "queue.claim", "queue.ack")
+    try:
+        await app.enqueue([Obey.ok() for _ in range(5)])
+        await drain(app)
+    finally:
+        telemetry.detach(hear)
+
+    assert heard == {"queue.claim": 5, "queue.ack": 5}

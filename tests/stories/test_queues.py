@@ -1,0 +1,124 @@
+"""Queues that operators steer from anywhere: paused, resumed, scaled, started and stopped."""
+
+import asyncio
+
+import pytest
+
+from tenuto import Tenuto
+from tenuto.errors import EmptyFilter, NotStarted
+from tenuto.job import AVAILABLE, COMPLETED
+from tests.conftest import OpenApp
+from tests.kit import Gate, Obey, drain, eventually
+
+
+async def is_paused(app: Tenuto, queue: str = "default") -> None:
+    """Wait until this node has taken up that its queue is paused."""
+    crew = app._crew
+    assert crew is not None
+    await eventually(lambda: crew.paused == {queue})
+
+
+async def test_a_paused_queue_starts_nothing_and_a_resumed_one_does(open_app: OpenApp) -> None:
+    worker, other = await open_app(queues={"default": 10}), await open_app()
+    await other.queue("default").pause()
+    await is_paused(worker)
+    made = await other.enqueue(Obey.ok())
+    await asyncio.sleep(0.3)  # nothing tells that nothing happens
+    assert (await other.fetch(made)).state is AVAILABLE
+
+    await other.queue("default").resume()
+
+    await drain(worker)
+    assert (await other.fetch(made)).state is COMPLETED
+
+
+async def test_a_pause_outlives_a_restart(open_app: OpenApp) -> None:
+    first = await open_app(queues={"default": 10})
+    await first.queue("default").pause()
+    await first.stop()
+    made = await (await open_app()).enqueue(Obey.ok())
+
+    second = await open_app(queues={"default": 10})
+    await asyncio.sleep(0.3)  # nothing tells that nothing happens
+
+    assert (await second.fetch(made)).state is AVAILABLE
+
+
+async def test_scaling_changes_how_many_run_at_once_and_none_forgets_it(open_app: OpenApp) -> None:
+    app, gate = await open_app(queues={"default": 2}), Gate()
+    await app.enqueue([Obey.wait_at(gate) for _ in range(6)])
+    await eventually(lambda: gate.waiting == 2)
+
+    await app.queue("default").scale(5)
+    await eventually(lambda: gate.waiting == 5)
+
+    await app.queue("default").scale(None)
+    gate.open()
+    await drain(app)
+
+
+async def test_a_queue_can_be_paused_on_one_node_alone(open_app: OpenApp) -> None:
+    left = await open_app(queues={"default": 1}, node="left")
+    await open_app(queues={"default": 1}, node="right")
+    operator, gate = await open_app(), Gate()
+    await operator.queue("default").pause(node="left")
+    await is_paused(left)
+
+    jobs = await operator.enqueue([Obey.wait_at(gate) for _ in range(2)])
+    await eventually(lambda: gate.waiting == 1)
+
+    running = [made for made in [await operator.fetch(each) for each in jobs] if made.attempted_by]
+    assert [made.attempted_by.split(":")[0] for made in running if made.attempted_by] == ["right"]
+    gate.open()
+    await drain(operator)
+
+
+async def test_a_queue_can_be_started_and_stopped_from_another_process(open_app: OpenApp) -> None:
+    worker, operator = await open_app(queues={"default": 1}), await open_app()
+
+    await operator.queue("late").start(3)
+    made = await operator.enqueue(Obey.ok(queue="late"))
+    await drain(worker)
+    assert (await operator.fetch(made)).state is COMPLETED
+
+    await operator.queue("late").stop()
+
+    async def is_stopped() -> bool:
+        return all("late" not in node.queues for node in (await operator.health()).nodes)
+
+    await eventually(is_stopped)
+
+
+@pytest.mark.parametrize("slots", [0, -1, True, 100_001])
+async def test_slots_out_of_range_are_refused(open_app: OpenApp, slots: int) -> None:
+    app = await open_app()
+
+    with pytest.raises(ValueError, match="slots"):
+        await app.queue("default").scale(slots)
+
+
+@pytest.mark.parametrize("verb", ["cancel", "retry", "delete", "update"])
+async def test_an_empty_filter_is_refused(open_app: OpenApp, verb: str) -> None:
+    app = await open_app()
+
+    with pytest.raises(EmptyFilter):
+        await getattr(app, verb)()
+
+
+async def test_an_app_that_is_not_open_says_so(open_app: OpenApp) -> None:
+    app = await open_app()
+    await app.stop()
+
+    with pytest.raises(NotStarted):
+        await app.enqueue(Obey.ok())
+
+
+async def test_an_app_can_be_opened_again(open_app: OpenApp) -> None:
+    app = await open_app(queues={"default": 2})
+    await app.stop()
+
+    await app.start()
+    made = await app.enqueue(Obey.ok())
+    await drain(app)
+
+    assert (await app.fetch(made)).state is COMPLETED
