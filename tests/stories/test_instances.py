@@ -1,0 +1,84 @@
+"""Several apps in one process, each with its own tables, leases and queues."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tenuto import Tenuto, Workflow, current_app, job
+from tenuto.errors import InvalidUrl, NotMigrated
+from tests.kit import drain, finish, result_of
+
+
+@job(name="instances.whose")
+async def whose() -> str:
+    name: str = current_app().name
+    return name
+
+
+async def ready(url: str, **options: Any) -> Tenuto:
+    """A migrated app with one queue, not yet started."""
+    made = Tenuto(url, queues={"default": 2}, **options)
+    await made.database.open()
+    await made.migrate()
+    await made.database.close()
+    return made
+
+
+async def test_two_schemas_of_one_database_do_not_see_each_other(postgres: Any) -> None:
+    with postgres.database() as url:
+        left = await ready(url, schema="left", name="left")
+        right = await ready(url, schema="right", name="right")
+        async with left, right:
+            made = await left.enqueue(whose.new())
+            await drain(left)
+
+            assert len(await left.find()) == 1
+            assert await right.find() == []
+            assert (await left.fetch(made)).state == "completed"
+
+
+async def test_inside_a_job_the_current_app_is_the_one_that_runs_it(tmp_path: Path) -> None:
+    left = await ready(f"sqlite:///{tmp_path}/left.db", name="left")
+    right = await ready(f"sqlite:///{tmp_path}/right.db", name="right")
+    flows = {each: Workflow() for each in (left, right)}
+    for flow in flows.values():
+        flow.add("whose", whose.new())
+
+    async with left, right:
+        for each, flow in flows.items():
+            await finish(each, flow)
+        names = [await result_of(each, flow, "whose") for each, flow in flows.items()]
+
+    assert names == ["left", "right"]
+
+
+async def test_postgres_without_tables_names_the_command_that_makes_them(postgres: Any) -> None:
+    with postgres.database() as url, pytest.raises(NotMigrated, match="tenuto migrate"):
+        await Tenuto(url).start()
+
+
+async def test_an_empty_sqlite_file_gets_its_tables_from_whoever_opens_it(tmp_path: Path) -> None:
+    async with Tenuto(f"sqlite:///{tmp_path}/new.db") as app:
+        assert await app.find() == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["mysql://x", "jobs.db", "sqlite://jobs.db", "sqlite:///", "sqlite:///:memory:", ""],
+)
+def test_a_url_that_cannot_be_used_is_refused(url: str) -> None:
+    with pytest.raises(InvalidUrl):
+        Tenuto(url)
+
+
+def test_a_schema_is_refused_on_sqlite(tmp_path: Path) -> None:
+    with pytest.raises(InvalidUrl, match="PostgreSQL"):
+        Tenuto(f"sqlite:///{tmp_path}/x.db", schema="mine")
+
+
+def test_a_password_is_never_shown() -> None:
+    app = Tenuto("postgresql://me:hunter2@127.0.0.1/none")
+
+    assert "hunter2" not in repr(app)
+    assert "hunter2" not in repr(app.config)

@@ -1,0 +1,150 @@
+"""Every example runs: the Python blocks of README and docs, page by page, and the programs in examples/.
+
+The blocks of a page are one program in an empty folder; `await` may stand outside a function, as `python -m asyncio`
+allows. A comment `#> text` is a line that the block prints.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import io
+import re
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import pytest
+
+from tenuto import Tenuto
+from tenuto.config import Config
+from tenuto.worker import forget, registered
+from tests.test_house import code_lines
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)]
+FENCE = re.compile(r"^```(?P<language>\w+)[^\n]*\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+class Block(NamedTuple):
+    """One fenced block of a page."""
+
+    line: int  # of its first line of code
+    text: str
+
+
+def blocks(page: Path, language: str) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    return [
+        Block(text.count("\n", 0, found.start("text")) + 1, found["text"])
+        for found in FENCE.finditer(text)
+        if found["language"] == language
+    ]
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+# ── the blocks ────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def program(page: Path) -> Iterator[dict[str, Any]]:
+    """The namespace of a page's blocks, as a module whose workers are forgotten at the end."""
+    module = ModuleType("_".join(page.relative_to(ROOT).with_suffix("").parts))
+    known = set(registered())
+    sys.modules[module.__name__] = module
+    try:
+        yield vars(module)
+    finally:
+        del sys.modules[module.__name__]
+        for name in set(registered()) - known:
+            forget(name)
+
+
+def run(block: Block, page: Path, names: dict[str, Any], runner: asyncio.Runner) -> list[str]:
+    """Run one block; the lines it printed. Tracebacks name the page and its lines."""
+    source = "\n" * (block.line - 1) + block.text
+    code = compile(source, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        awaited = eval(code, names)
+        if code.co_flags & inspect.CO_COROUTINE:
+            runner.run(awaited)
+    return printed.getvalue().splitlines()
+
+
+def promised(block: Block) -> list[str]:
+    return re.findall(r"#> ?(.*)$", block.text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
+def test_every_python_block_of_a_page_runs_and_prints_what_it_says(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TENUTO_URL", raising=False)
+    with program(page) as names, asyncio.Runner() as runner:
+        try:
+            for block in blocks(page, "python"):
+                printed = run(block, page, names, runner)
+                if promised(block):
+                    assert printed == promised(block), f"{name_of(page)}:{block.line}"
+        finally:
+            for app in [value for value in names.values() if isinstance(value, Tenuto)]:
+                runner.run(app.stop())
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "toml")], ids=name_of)
+def test_every_toml_block_of_a_page_is_taken_as_settings(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for block in blocks(page, "toml"):
+        is_of_project = "tool" in tomllib.loads(block.text)
+        (tmp_path / ("pyproject.toml" if is_of_project else "tenuto.toml")).write_text(block.text)
+
+        assert Config.load({}) != Config.load({"url": "sqlite:///other.db"})
+
+
+def test_the_readme_shows_a_workflow_in_twenty_five_lines(tmp_path):
+    (first, *_) = blocks(ROOT / "README.md", "python")
+    (tmp_path / "first.py").write_text(first.text)
+
+    assert len(code_lines(tmp_path / "first.py")) <= 25
+
+
+# ── the programs ──────────────────────────────────────────────────────────────────────────────────
+
+
+def run_demo(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, str(ROOT / "examples" / "stdlib_report.py"), "--folder", str(folder), *options]
+    return subprocess.run(program, capture_output=True, text=True, timeout=90, check=False, cwd=ROOT)
+
+
+@pytest.mark.timeout(200)
+def test_the_demo_goes_on_where_a_kill_stopped_it(tmp_path):
+    killed = run_demo(tmp_path, "--kill-half-way")
+    again = run_demo(tmp_path)
+
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert "run it again" in killed.stdout
+    assert again.returncode == 0, again.stderr
+    assert "Going on." in again.stdout
+    assert "was not done again" in again.stdout
+    assert re.search(r"^email +completed +2, 1 failed ", again.stdout, re.MULTILINE)
+    assert re.search(r"^json +completed +1, 1 snooze ", again.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=name_of)
+def test_an_example_needs_nothing_but_the_core(example):
+    tree = ast.parse(example.read_text(encoding="utf-8"))
+    imported = {node.module.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) if node.module}
+    imported |= {alias.name.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+
+    assert imported <= {*sys.stdlib_module_names, "tenuto", "rich"}
