@@ -13,7 +13,6 @@ from tenuto.doctor import Finding, Health, NodeHealth, QueueStatus
 from tenuto.errors import (
     ConfigError,
     EmptyFilter,
-    InvalidJob,
     InvalidUrl,
     JobNotFound,
     MissingExtra,
@@ -22,7 +21,7 @@ from tenuto.errors import (
 )
 from tenuto.features.feature import fold_store
 from tenuto.handles import QueueHandle, WorkflowHandle, status_of
-from tenuto.job import AVAILABLE, Duration, Job, JobState, check_tags, id_of, seconds
+from tenuto.job import AVAILABLE, Duration, Job, JobState, id_of, seconds
 from tenuto.runtime.crew import Crew
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier
@@ -249,7 +248,7 @@ class Tenuto:
         before: Named | None = None,
     ) -> list[AnyJob]:
         """The jobs that fit every filter given, newest first; `before` goes on where a page ended."""
-        which = _filter(state=state, queue=queue, worker=worker, workflow=workflow, tag=tag)
+        which = Filter.of(state=state, queue=queue, worker=worker, workflow=workflow, tag=tag)
         return await self._read(reading.find, which, limit, None if before is None else id_of(before))
 
     async def counts(self) -> dict[str, dict[str, int]]:
@@ -338,7 +337,7 @@ class Tenuto:
             several = [jobs] if isinstance(jobs, Job | UUID | str) else jobs
             ids = [id_of(job) for job in several]
             return await self._act(act, ids, *more, **options) if ids else []
-        matching = _filter(**which)
+        matching = Filter.of(**which)
         if matching == Filter():
             raise EmptyFilter(verb)
         changed: list[str] = []
@@ -410,28 +409,6 @@ def _sqlite(rest: str, config: Config) -> Database:
     if config.namespace != "tenuto":
         raise InvalidUrl("schema= is for PostgreSQL; on SQLite give each app a file of its own")
     return SQLite(Path(path))
-
-
-def _filter(
-    *,
-    state: JobState | str | Sequence[JobState | str] | None = None,
-    queue: str | None = None,
-    worker: str | None = None,
-    workflow: UUID | str | None = None,
-    tag: str | None = None,
-) -> Filter:
-    """A filter by keywords, as the store takes it. Raises InvalidJob for a word that is no state."""
-    states = None if state is None else [state] if isinstance(state, str) else list(state)
-    for word in states or ():
-        if word not in store.STATES:
-            raise InvalidJob(f"{word!r} is no state of a job; there are {', '.join(JobState)}")
-    return Filter(
-        None if states is None else [str(word) for word in states],
-        queue,
-        worker,
-        None if workflow is None else id_of(workflow),
-        None if tag is None else check_tags([tag])[0],
-    )
 
 
 def _as_given(stored: Sequence[AnyJob], given: Sequence[AnyJob]) -> list[AnyJob]:

@@ -1,7 +1,6 @@
 """What an attempt came to, and what that means for the job: settle(job, outcome) -> Ack."""
 
 import random
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,17 +8,16 @@ from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from tenuto import codec
 from tenuto.errors import CodecError, JobTimedOut, ResultTooLarge, TooLarge, Unencodable, UnencodableResult
+from tenuto.failure import entry, name_of, said, trace_of, trimmed
 from tenuto.job import (
     AVAILABLE,
     CANCELLED,
     COMPLETED,
     DISCARDED,
-    EPOCH,
     RETRYABLE,
     SCHEDULED,
     SUSPENDED,
     Duration,
-    Failure,
     Job,
     JobState,
     seconds,
@@ -28,8 +26,6 @@ from tenuto.job import (
 T = TypeVar("T")
 
 RESULT_LIMIT: Final = 16_000_000  # bytes of stored text
-ERROR_LIMIT: Final = 16_000  # bytes of one entry
-ERRORS_KEPT: Final = 20
 
 Backoff: TypeAlias = Callable[[int], Duration] | Duration
 """How long to wait after a failed attempt: a function of its number, or the same time always."""
@@ -202,8 +198,8 @@ def encode_result(value: object) -> str:
 
 def _failed(job: Job[Any, Any], error: BaseException, backoff: Backoff | None) -> Ack:
     kind = "timeout" if isinstance(error, JobTimedOut) else "exception"
-    told = entry(kind, _name(error), _said(error), _trace(error))
-    errors = _trimmed(job)
+    told = entry(kind, name_of(error), said(error), trace_of(error))
+    errors = trimmed(job)
     if job.attempt >= job.max_attempts:
         return _ack(job, DISCARDED, error=told, errors=errors)
     delay = backoff_after(job.attempt, job.max_attempts, backoff)
@@ -211,7 +207,7 @@ def _failed(job: Job[Any, Any], error: BaseException, backoff: Backoff | None) -
 
 
 def _ended(job: Job[Any, Any], state: JobState, kind: str, name: str, reason: object) -> Ack:
-    return _ack(job, state, error=entry(kind, name, _said(reason), ""), errors=_trimmed(job))
+    return _ack(job, state, error=entry(kind, name, said(reason), ""), errors=trimmed(job))
 
 
 def backoff_after(attempt: int, max_attempts: int, backoff: Backoff | None = None) -> timedelta:
@@ -228,81 +224,3 @@ def backoff_after(attempt: int, max_attempts: int, backoff: Backoff | None = Non
     step = attempt if max_attempts <= 20 else round(attempt / max_attempts * 20)
     wait = 15 + 2 ** min(step, 20)
     return timedelta(seconds=wait * (1 + random.random() / 10))
-
-
-# ── errors as they are stored ─────────────────────────────────────────────────────────────────────
-
-
-def entry(kind: str, name: str, message: str, trace: str) -> str:
-    """One entry of `errors` without its instant and attempt: the database writes those in front."""
-    fields = {
-        "kind": kind,
-        "type": _short(name, 500),
-        "message": _short(message, ERROR_LIMIT // 4),
-        "traceback": _short(trace, ERROR_LIMIT // 2),
-    }
-    return codec.encode(fields)
-
-
-def _short(text: str, limit: int) -> str:
-    """As much of a text as takes `limit` bytes when it is stored: there a control character takes six."""
-    kept = codec.clip(codec.clean(text), limit)
-    while (size := codec.size(codec.encode(kept)) - len('""')) > limit:
-        kept = codec.clip(kept, codec.size(kept) * limit // size)
-    return kept
-
-
-def _trimmed(job: Job[Any, Any]) -> str | None:
-    """The newest of the errors so far, one less than are kept, where there are more; None leaves them alone."""
-    if len(job.errors) < ERRORS_KEPT:
-        return None
-    return codec.encode([_fields(failure) for failure in job.errors[-(ERRORS_KEPT - 1) :]])
-
-
-def _fields(failure: Failure) -> dict[str, Any]:
-    at = (failure.at - EPOCH) // timedelta(microseconds=1)
-    return {
-        "at": at,
-        "attempt": failure.attempt,
-        "kind": failure.kind,
-        "type": failure.type,
-        "message": failure.message,
-        "traceback": failure.traceback,
-    }
-
-
-def failures(text: str) -> tuple[Failure, ...]:
-    """The entries of a stored `errors` text, oldest first; one that cannot be read is shown as such."""
-    if text == "[]":
-        return ()
-    try:
-        return tuple(_failure(entry) for entry in codec.decode(text))
-    except (CodecError, TypeError, KeyError, AttributeError):
-        return (Failure(0, EPOCH, "exception", "Undecodable", "the stored errors cannot be read"),)
-
-
-def _failure(entry: dict[str, Any]) -> Failure:
-    at = EPOCH + timedelta(microseconds=entry["at"])
-    return Failure(entry["attempt"], at, entry["kind"], entry["type"], entry["message"], entry["traceback"])
-
-
-def _name(error: BaseException) -> str:
-    """The name of its type, whatever a metaclass makes of that."""
-    name: str = type.__dict__["__name__"].__get__(type(error))
-    return name
-
-
-def _said(reason: object) -> str:
-    """Any reason as text, whatever its __str__ does."""
-    try:
-        return str(reason)
-    except BaseException as fault:  # noqa: BLE001 - user code: even its SystemExit is only this job's
-        return f"<its text could not be made: {_name(fault)}>"
-
-
-def _trace(error: BaseException) -> str:
-    """The traceback as text, from the job's own frames on, 50 of them at most."""
-    try:
-        return "".join(traceback.TracebackException.from_exception(error, limit=-50, compact=True).format())
-    except BaseException as fault:  # noqa: BLE001 - an exception may lie about its own parts
-        return f"<no traceback: {_name(fault)}>"

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from tenuto import codec
 from tenuto.errors import CodecError
-from tenuto.outcome import failures
+from tenuto.failure import failures
 from tenuto.storage.database import Row, Verb, call, last
 from tenuto.storage.steer import Filter
 from tenuto.storage.store import AnyJob, to_job

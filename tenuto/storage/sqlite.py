@@ -238,8 +238,8 @@ class _Line:
 
     def _look(self, connection: sqlite3.Connection | None) -> None:
         """Tell when another process wrote since the last look: `data_version` counts only others' commits."""
-        now = time.monotonic()
-        if self.on_change is None or connection is None or now - self._looked < LISTEN_EVERY:
+        now, tell = time.monotonic(), self.on_change  # taken once: who listens may leave at any moment
+        if tell is None or connection is None or now - self._looked < LISTEN_EVERY:
             return
         self._looked = now
         try:
@@ -248,7 +248,8 @@ class _Line:
             return
         if self._version is not None and version != self._version:
             self._database.warn_of_sharing()
-            self.on_change()
+            with suppress(RuntimeError):  # the loop was closed: nobody listens any more
+                tell()
         self._version = version
 
     def _answer(self, connection: sqlite3.Connection, batch: list[_Request]) -> None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple, TypedDict, cast
+from typing import Any, Final, NamedTuple, Self, TypedDict, cast
+from uuid import UUID
 
 from tenuto import codec
 from tenuto.errors import InvalidJob, NeedsUnmet
@@ -15,12 +16,15 @@ from tenuto.job import (
     TERMINAL,
     Duration,
     Job,
+    JobState,
     check_tags,
+    id_of,
     seconds,
 )
 from tenuto.storage.database import Verb, call, last
 from tenuto.storage.store import (
     CANCELLED_BY_OPERATOR,
+    STATES,
     AnyJob,
     Ended,
     Settled,
@@ -41,6 +45,29 @@ class Filter(NamedTuple):
     worker: str | None = None
     workflow_id: str | None = None
     tag: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        state: JobState | str | Sequence[JobState | str] | None = None,
+        queue: str | None = None,
+        worker: str | None = None,
+        workflow: UUID | str | None = None,
+        tag: str | None = None,
+    ) -> Self:
+        """A filter by keywords, as the store takes it. Raises InvalidJob for a word that is no state."""
+        states = None if state is None else [state] if isinstance(state, str) else list(state)
+        for word in states or ():
+            if word not in STATES:
+                raise InvalidJob(f"{word!r} is no state of a job; there are {', '.join(JobState)}")
+        return cls(
+            None if states is None else [str(word) for word in states],
+            queue,
+            worker,
+            None if workflow is None else id_of(workflow),
+            None if tag is None else check_tags([tag])[0],
+        )
 
     def inputs(self) -> dict[str, Any]:
         """As the statements take it: a tag is looked for as it stands in the stored list."""

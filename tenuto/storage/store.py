@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from tenuto import codec
 from tenuto.context import Needs
 from tenuto.errors import CodecError, JobMismatch
+from tenuto.failure import entry, failures
 from tenuto.graph import Edge, Node
 from tenuto.job import (
     ARGS_LIMIT,
@@ -21,7 +22,7 @@ from tenuto.job import (
     Job,
     JobState,
 )
-from tenuto.outcome import Ack, entry, failures
+from tenuto.outcome import Ack
 from tenuto.storage.database import Row, Verb, call, last
 
 AnyJob: TypeAlias = Job[Any, Any]

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from tenuto.errors import LiveNodes, NotMigrated, SchemaTooNew
-from tenuto.outcome import entry
+from tenuto.failure import entry
 from tenuto.storage.database import Verb, call, last
 from tenuto.storage.store import CANCELLED_BY_OPERATOR, Ended, Settled, aftermath, micros
 

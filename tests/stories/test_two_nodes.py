@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tenuto import Tenuto
-from tests.kit import SHARED, drain, eventually, kill
+from tests.kit import drain, eventually, kill
 from tests.soaking.audit import settled_twice, watch
-from tests.stories.workers import NEVER, Crew, deadly, dwell, linger, note, stopped
+from tests.stories.workers import Crew, deadly, dwell, linger, note, stopped
 
-pytestmark = [SHARED, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.timeout(120)
 
 LEASE = 2.0  # seconds
 TAKEN_OVER = 5.0  # seconds after the lease
@@ -86,8 +86,8 @@ async def test_the_jobs_of_a_killed_node_run_on_the_other_one(app, crew, databas
 
 
 async def test_what_a_sleeping_node_did_is_refused_when_it_wakes(app, crew, database_url):
-    sleeper, heir = crew.work(node="sleeper"), crew.work()
-    jobs = await app.enqueue([linger.new(nth, 0.5) for nth in range(40)])
+    sleeper, heir = crew.work(node="sleeper", slots=8), crew.work()
+    jobs = await app.enqueue([linger.new(nth, 0.3) for nth in range(40)])
     await both_run(crew, sleeper, heir)
 
     with stopped(sleeper):
@@ -133,7 +133,7 @@ async def is_idle(app: Tenuto) -> bool:
     return not await app.find(state=["available", "executing", "retryable"], limit=1)
 
 
-async def test_four_that_enqueue_and_two_that_work_share_one_file(crew, tmp_path):
+async def test_four_that_enqueue_and_two_that_work_share_one_file(tmp_path):
     url = f"sqlite:///{tmp_path / 'jobs.db'}"
     await Tenuto(url).migrate()
     with Crew(url, tmp_path) as crew:

@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenuto import codec
-from tenuto.codec import clean, clip, decode, encode, size
+from tenuto import tagged
+from tenuto.codec import decode, encode
 from tenuto.errors import TooLarge, Undecodable, Unencodable
+from tenuto.text import clean, clip, size
 
 # ── what the tests are made of ────────────────────────────────────────────────────────────────────
 
@@ -123,12 +124,8 @@ hashables = st.recursive(
     max_leaves=8,
 )
 folds = st.sampled_from([0, 1])
-zoned = st.builds(
-    lambda moment, zone, fold: moment.replace(tzinfo=zone, fold=fold), st.datetimes(), zones, folds
-)
-clocked = st.builds(
-    lambda moment, zone, fold: moment.replace(tzinfo=zone, fold=fold), st.times(), zones, folds
-)
+zoned = st.builds(lambda moment, zone, fold: moment.replace(tzinfo=zone, fold=fold), st.datetimes(), zones, folds)
+clocked = st.builds(lambda moment, zone, fold: moment.replace(tzinfo=zone, fold=fold), st.times(), zones, folds)
 values = st.recursive(
     hashables | st.decimals() | zoned | clocked | st.integers(-(10**4000) + 1, 10**4000 - 1),
     lambda inner: (
@@ -405,9 +402,7 @@ heaps = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.lists(inner, max_size=4).map(tuple)
-        | st.dictionaries(
-            st.floats() | st.text() | st.tuples() | st.just(Colour.LIST) | st.just("\ud800"), inner
-        )
+        | st.dictionaries(st.floats() | st.text() | st.tuples() | st.just(Colour.LIST) | st.just("\ud800"), inner)
     ),
     max_leaves=8,
 )
@@ -447,7 +442,7 @@ bodies = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(st.text(max_size=3), inner, max_size=2)
-        | st.dictionaries(st.sampled_from([*codec._TAGS, "$", "$x"]), inner, min_size=1, max_size=1)
+        | st.dictionaries(st.sampled_from([*tagged.TAGS, "$", "$x"]), inner, min_size=1, max_size=1)
     ),
     max_leaves=10,
 )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tenuto import codec
 from tenuto.errors import JobTimedOut
+from tenuto.failure import ERROR_LIMIT, failures
 from tenuto.job import (
     AVAILABLE,
     CANCELLED,
@@ -24,7 +25,6 @@ from tenuto.job import (
 )
 from tenuto.outcome import (
     DONE,
-    ERROR_LIMIT,
     GATED,
     KEPT,
     RELEASED,
@@ -38,10 +38,10 @@ from tenuto.outcome import (
     Record,
     Snooze,
     backoff_after,
-    failures,
     outcome_of,
     settle,
 )
+from tenuto.text import size
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -271,7 +271,7 @@ def test_an_error_is_small_whatever_the_exception_says(message):
     ack = settle(running(), Failed(raised(ValueError(message))))
 
     assert ack.error is not None
-    assert codec.size(ack.error) <= ERROR_LIMIT
+    assert size(ack.error) <= ERROR_LIMIT
     assert told(ack).type == "ValueError"
 
 

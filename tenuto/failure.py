@@ -1,0 +1,88 @@
+"""Failures as they are stored: one entry of a job's errors, whatever was raised, and back again."""
+
+import traceback
+from datetime import timedelta
+from typing import Any, Final
+
+from tenuto import codec
+from tenuto.errors import CodecError
+from tenuto.job import EPOCH, Failure, Job
+from tenuto.text import clean, clip, size
+
+ERROR_LIMIT: Final = 16_000  # bytes of one entry
+ERRORS_KEPT: Final = 20
+
+
+def entry(kind: str, name: str, message: str, trace: str) -> str:
+    """One entry of `errors` without its instant and attempt: the database writes those in front."""
+    fields = {
+        "kind": kind,
+        "type": _short(name, 500),
+        "message": _short(message, ERROR_LIMIT // 4),
+        "traceback": _short(trace, ERROR_LIMIT // 2),
+    }
+    return codec.encode(fields)
+
+
+def _short(text: str, limit: int) -> str:
+    """As much of a text as takes `limit` bytes when it is stored: there a control character takes six."""
+    kept = clip(clean(text), limit)
+    while (stored := size(codec.encode(kept)) - len('""')) > limit:
+        kept = clip(kept, size(kept) * limit // stored)
+    return kept
+
+
+def trimmed(job: Job[Any, Any]) -> str | None:
+    """The newest of the errors so far, one less than are kept, where there are more; None leaves them alone."""
+    if len(job.errors) < ERRORS_KEPT:
+        return None
+    return codec.encode([_fields(failure) for failure in job.errors[-(ERRORS_KEPT - 1) :]])
+
+
+def _fields(failure: Failure) -> dict[str, Any]:
+    at = (failure.at - EPOCH) // timedelta(microseconds=1)
+    return {
+        "at": at,
+        "attempt": failure.attempt,
+        "kind": failure.kind,
+        "type": failure.type,
+        "message": failure.message,
+        "traceback": failure.traceback,
+    }
+
+
+def failures(text: str) -> tuple[Failure, ...]:
+    """The entries of a stored `errors` text, oldest first; one that cannot be read is shown as such."""
+    if text == "[]":
+        return ()
+    try:
+        return tuple(_failure(entry) for entry in codec.decode(text))
+    except (CodecError, TypeError, KeyError, AttributeError):
+        return (Failure(0, EPOCH, "exception", "Undecodable", "the stored errors cannot be read"),)
+
+
+def _failure(entry: dict[str, Any]) -> Failure:
+    at = EPOCH + timedelta(microseconds=entry["at"])
+    return Failure(entry["attempt"], at, entry["kind"], entry["type"], entry["message"], entry["traceback"])
+
+
+def name_of(error: BaseException) -> str:
+    """The name of its type, whatever a metaclass makes of that."""
+    name: str = type.__dict__["__name__"].__get__(type(error))
+    return name
+
+
+def said(reason: object) -> str:
+    """Any reason as text, whatever its __str__ does."""
+    try:
+        return str(reason)
+    except BaseException as fault:  # noqa: BLE001 - user code: even its SystemExit is only this job's
+        return f"<its text could not be made: {name_of(fault)}>"
+
+
+def trace_of(error: BaseException) -> str:
+    """The traceback as text, from the job's own frames on, 50 of them at most."""
+    try:
+        return "".join(traceback.TracebackException.from_exception(error, limit=-50, compact=True).format())
+    except BaseException as fault:  # noqa: BLE001 - an exception may lie about its own parts
+        return f"<no traceback: {name_of(fault)}>"
