@@ -63,10 +63,16 @@ class Config(BaseSettings):
     connections: int = Field(8, ge=2, le=1000)  # to PostgreSQL, at most
 
     @property
+    def file(self) -> Path | None:
+        """The file of an SQLite database; None for a PostgreSQL one."""
+        scheme, _, rest = self.url.partition("://")
+        return Path(rest.removeprefix("/").partition("?")[0]) if scheme == "sqlite" else None
+
+    @property
     def place(self) -> str:
         """Where the database is, for people: without its user, its password and its options."""
-        if self.url.startswith("sqlite://"):
-            return f"SQLite {_path(self.url)}"
+        if self.file is not None:
+            return f"SQLite {self.file}"
         try:
             there = urlsplit(self.url)
             host = there.hostname or "localhost"
@@ -173,10 +179,6 @@ def _file(settings_cls: type[BaseSettings], name: str, *table: str) -> InitSetti
 
 
 # ── words ─────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _path(url: str) -> str:
-    return url.partition("://")[2].removeprefix("/").partition("?")[0]
 
 
 def _number(text: str) -> float:

@@ -144,7 +144,11 @@ def test_the_demo_goes_on_where_a_kill_stopped_it(tmp_path):
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=name_of)
 def test_an_example_needs_nothing_but_the_core(example):
     tree = ast.parse(example.read_text(encoding="utf-8"))
-    imported = {node.module.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) if node.module}
-    imported |= {alias.name.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported = {
+        node.module.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) if node.module
+    }
+    imported |= {
+        alias.name.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+    }
 
     assert imported <= {*sys.stdlib_module_names, "tenuto", "rich"}

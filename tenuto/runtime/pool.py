@@ -25,6 +25,7 @@ class Threads:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Callable[[], Any], Future[Returned]]] = deque()
+        self._unanswered: set[Future[Returned]] = set()
         self._ready = threading.Condition()
         self._idle = 0
         self._closed = False
@@ -34,6 +35,7 @@ class Threads:
         context = copy_context()
         answer: Future[Returned] = Future()
         with self._ready:
+            self._unanswered.add(answer)
             self._waiting.append((lambda: context.run(act), answer))
             if self._idle >= len(self._waiting):
                 self._ready.notify()
@@ -42,17 +44,28 @@ class Threads:
         return asyncio.wrap_future(answer)
 
     def close(self) -> None:
-        """Let the threads end once they are idle; one inside a job is left to itself."""
+        """Let the threads end once they are idle; one inside a job is left to itself, and nobody waits for it."""
         with self._ready:
             self._closed = True
+            self._waiting.clear()
+            left = list(self._unanswered)
             self._ready.notify_all()
+        for answer in left:
+            self._answer(answer, Returned(None, RuntimeError("the node ended before this call did")))
 
     def _serve(self) -> None:
         while (taken := self._take()) is not None:
             act, answer = taken
-            returned = _call(act)
-            if not answer.cancelled():
-                answer.set_result(returned)
+            self._answer(answer, _call(act))
+
+    def _answer(self, answer: "Future[Returned]", returned: Returned) -> None:
+        """Answer a call, once: by its thread, or by `close`."""
+        with self._ready:
+            if answer not in self._unanswered:
+                return
+            self._unanswered.discard(answer)
+        if not answer.cancelled():
+            answer.set_result(returned)
 
     def _take(self) -> tuple[Callable[[], Any], "Future[Returned]"] | None:
         with self._ready:

@@ -92,7 +92,7 @@ def disown(producers: Sequence[str], running: Sequence[str]) -> Verb[Settled]:
     if not ids:
         return Settled([], set(), [])
     yield call("reach", ids=ids, bad=[])
-    rows = yield call("disown", ids=ids, cancelled=CANCELLED_BY_OPERATOR)
+    rows = yield call("disown", ids=ids, producers=list(producers), cancelled=CANCELLED_BY_OPERATOR)
     return (yield from _taken_back([Ended(*row) for row in rows]))
 
 
@@ -127,16 +127,17 @@ def rescue(*, judge: bool) -> Verb[Rescued]:
     third death of the only suspect in a process discards it.
     """
     dead = yield call("dead", judge=judge)
-    held = yield call("held", producers=[row[0] for row in dead], except_ids=[], strays=True)
+    gone = [row[0] for row in dead]
+    held = yield call("held", producers=gone, except_ids=[], strays=True)
     ended: list[Ended] = []
     if held:
         ids = [row[0] for row in held]
         yield call("reach", ids=ids, bad=[id for id, suspicions in held if suspicions >= 2])
-        rows = yield call("rescue", ids=ids, error=POISONED, cancelled=CANCELLED_BY_OPERATOR)
+        rows = yield call("rescue", ids=ids, producers=gone, error=POISONED, cancelled=CANCELLED_BY_OPERATOR)
         ended = [Ended(*row) for row in rows]
     settled = yield from _taken_back(ended)
     if dead:
-        yield call("resign", producers=[row[0] for row in dead])
+        yield call("resign", producers=gone)
     discarded = [job.id for job in ended if job.state == "discarded"]
     return Rescued({row[1] for row in dead}, settled.ids, discarded, settled)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -36,8 +35,12 @@ class Examiner(ABC):
         self.seen: dict[str, Seen] = {}
 
     def run(self, verb: Callable[..., Verb[Any]], /, *args: Any, **kwargs: Any) -> Any:
-        """Run a verb to its end."""
+        """Run a verb to its end, looking at each of its statements."""
         return drive(verb(*args, **kwargs), self._execute)
+
+    def fill(self, verb: Callable[..., Verb[Any]], /, *args: Any, **kwargs: Any) -> Any:
+        """Run a verb without looking."""
+        return drive(verb(*args, **kwargs), lambda asked: self._rows(self.statements[asked.name], asked))
 
     @abstractmethod
     def change(self, statement: str, *inputs: Any) -> None:
@@ -53,6 +56,9 @@ class Examiner(ABC):
 
     @abstractmethod
     def _script(self, script: str) -> None: ...
+
+    @abstractmethod
+    def _rows(self, statement: Statement, asked: Call) -> list[Row]: ...
 
     @abstractmethod
     def _look(self, statement: Statement, asked: Call) -> tuple[Seen, list[Row]]: ...
@@ -80,13 +86,17 @@ class SQLiteExaminer(Examiner):
         self._connection.execute(statement.replace("{schema}.", ""), inputs)
 
     def analyse(self) -> None:
-        self._connection.execute("analyze")
+        """Nobody does, on a user's SQLite file."""
 
     def close(self) -> None:
         self._connection.close()
 
     def _script(self, script: str) -> None:
         self._connection.executescript(script)
+
+    def _rows(self, statement: Statement, asked: Call) -> list[Row]:
+        cursor = self._connection.execute(statement.text, sqlite._inputs(statement, asked, None))
+        return sqlite._outputs(statement, cursor.fetchall())
 
     def _look(self, statement: Statement, asked: Call) -> tuple[Seen, list[Row]]:
         inputs = sqlite._inputs(statement, asked, None)
@@ -126,14 +136,12 @@ class PostgresExaminer(Examiner):
     def close(self) -> None:
         self._connection.close()
 
-    def generic_plan(self, statement: Statement) -> str:
-        """The plan for any inputs, as a prepared statement may come to have it."""
-        places = {name: f"${nth}" for nth, name in enumerate(statement.inputs, 1)}
-        text = re.sub(r"%\((\w+)\)s", lambda found: places[found[1]], statement.text)
-        return self._said(f"explain (generic_plan) {text}")
-
     def _script(self, script: str) -> None:
         self._connection.execute(script)  # type: ignore[arg-type]
+
+    def _rows(self, statement: Statement, asked: Call) -> list[Row]:
+        cursor = self._connection.execute(statement.text, postgres._inputs(statement, asked, None))  # type: ignore[arg-type]
+        return cursor.fetchall() if cursor.description else []
 
     def _look(self, statement: Statement, asked: Call) -> tuple[Seen, list[Row]]:
         inputs = postgres._inputs(statement, asked, None)

@@ -15,40 +15,45 @@ from tests.storage.examine import Examiner
 
 TTL = timedelta(hours=1)
 STATES = {
-    "completed": 0.5,
-    "discarded": 0.05,
-    "cancelled": 0.05,
-    "available": 0.2,
-    "scheduled": 0.1,
-    "retryable": 0.02,
-    "executing": 0.05,
-}  # how others' jobs are spread; the rest is suspended
+    "completed": 10_000,
+    "available": 4_000,
+    "scheduled": 2_000,
+    "executing": 2_000,
+    "discarded": 1_000,
+    "retryable": 1_000,
+}  # how the crowd's jobs that wait for nothing are spread
+
+ONE_STEP_EACH = (
+    "update {schema}.jobs set workflow_id = id",
+    "insert into {schema}.workflows (id, name, state, steps, unfinished, inserted_at)"
+    " select id, 'crowd', 'running', 1, 1, inserted_at from {schema}.jobs",
+    "insert into {schema}.workflow_nodes (workflow_id, name, job_id, position, worker, deps, ignore_cancelled,"
+    " ignore_discarded, ignore_deleted)"
+    " select id, 'only', id, 0, worker, '[]', has_needs, has_needs, has_needs from {schema}.jobs",
+)
 
 
-def crowd(examiner: Examiner, jobs: int) -> None:
-    """Fill the tables with so many jobs of others, a third of them steps, and tell the planner."""
-    producers = [new_id() for _ in range(jobs // 20)]
-    examiner.run(upkeep.register, [_producer(id, f"crowd {id}") for id in producers], TTL)
-    examiner.run(store.enqueue, [Job("crowd", {"n": n}, queue=f"crowd{n % 20}") for n in range(jobs * 2 // 3)])
-    for _ in range(jobs // 3 // 4):
-        flow = graph({"a": "", "b": "a", "c": "a", "d": "b c"}, queue="crowd")
-        examiner.run(flow.enqueue)
-    _spread(examiner, jobs * 2 // 3, producers[0])
-    for n in range(200):
-        examiner.run(upkeep.lease, f"crowd{n}", "node", TTL)
-        examiner.run(steer.set_queue, f"crowd{n}", paused=True)
-    examiner.analyse()
-
-
-def _spread(examiner: Examiner, jobs: int, producer: str) -> None:
-    for state, share in STATES.items():
-        ended = state in {"completed", "discarded", "cancelled"}
+def crowd(examiner: Examiner) -> None:
+    """Fill the tables with 40,000 jobs of others, each of them a step, and tell the planner."""
+    producers = [new_id() for _ in range(1_000)]
+    examiner.fill(upkeep.register, [_producer(id, "crowd") for id in producers], TTL)
+    jobs = [Job("crowd", {"n": n}, queue=f"crowd{n % 20}") for n in range(sum(STATES.values()))]
+    examiner.fill(store.enqueue, jobs)
+    for state, count_of in STATES.items():
+        ids, jobs = [job.id for job in jobs[:count_of]], jobs[count_of:]
         examiner.change(
-            "update {schema}.jobs set state = ?, producer_id = ?, finished_at = "
-            + ("scheduled_at" if ended else "null")
-            + " where id in (select id from {schema}.jobs where state = 'available' and worker = 'crowd' limit ?)",
-            *(state, producer, int(jobs * share)),
+            "update {schema}.jobs set state = ?, producer_id = ?, finished_at = scheduled_at where id between ? and ?",
+            *(state, producers[0], ids[0], ids[-1]),
         )
+    for statement in ONE_STEP_EACH:
+        examiner.change(statement)
+    halves = range(10_000)
+    steps = {f"a{n}": "" for n in halves} | {f"b{n}": f"a{n}" for n in halves}
+    examiner.fill(graph(steps, queue="crowd").enqueue)
+    for n in range(200):
+        examiner.fill(upkeep.lease, f"crowd{n}", "node", TTL)
+        examiner.fill(steer.set_queue, f"crowd{n}", paused=True)
+    examiner.analyse()
 
 
 def _producer(id: str, node: str, queue: str = "default") -> upkeep.Producer:
@@ -125,14 +130,14 @@ class Work:
         self.examiner.run(steer.cancel, ids)
         self.examiner.run(steer.retry, ids)
         self.examiner.run(steer.delete, ids)
-        self.examiner.run(steer.match, steer.Filter(queue="crowd1", states=["available"]), None)
+        self.examiner.run(steer.match, steer.Filter(worker="crowd"), None)
         self.examiner.run(steer.set_queue, "work", paused=True)
 
     def upkeep(self) -> None:
         """Leases, polls and staging."""
         queue = next(self._queues)
-        soon = timedelta(microseconds=1)
-        self.examiner.run(store.enqueue, [Job("w", queue=queue, schedule_in=soon) for _ in range(self.batch)])
+        self.examiner.run(store.enqueue, [Job("w", queue=queue, schedule_in=TTL) for _ in range(self.batch)])
+        self.examiner.change("update {schema}.jobs set scheduled_at = inserted_at where queue = ?", queue)
         self.examiner.run(upkeep.stage)
         claimed = self._claim(queue)
         self.examiner.run(steer.cancel, [job.id for job in claimed[::2]])

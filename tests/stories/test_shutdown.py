@@ -86,25 +86,17 @@ async def test_a_second_signal_hurries(app, crew):
     await app.enqueue([linger.new(nth, NEVER) for nth in range(SLOTS)])
     await runs_full(crew, node)
 
-    node.terminate()
-    await eventually(lambda: claims_nothing(app, crew))
-    node.terminate()
+    node.send_signal(signal.SIGTERM)
+    node.send_signal(signal.SIGINT)  # of two signals of one kind the second can be lost
 
     assert await exit_code(node, within=ENDS_WITHIN) == 0
-    assert (await by_state(app))["available"] == SLOTS + 1
+    assert await by_state(app) == {"available": SLOTS}
     assert await are_untouched(app, "available")
-
-
-async def claims_nothing(app: Tenuto, crew: Crew) -> bool:
-    """Whether a job that would have a slot is left alone; that takes as long as a node needs to be sure of a hint."""
-    if not await app.find(state="available"):
-        await app.enqueue(linger.new(-1, NEVER))
-    return True
 
 
 async def test_what_it_gave_back_runs_at_once_elsewhere(app, crew):
     leaving = crew.work(slots=SLOTS, grace=0)
-    await app.enqueue([linger.new(nth, 0.5) for nth in range(SLOTS)])
+    await app.enqueue([linger.new(nth, 2.0) for nth in range(SLOTS)])
     await runs_full(crew, leaving)
     staying = crew.work(slots=SLOTS, lease=30)
     await eventually(lambda: two_nodes(app))
@@ -115,7 +107,7 @@ async def test_what_it_gave_back_runs_at_once_elsewhere(app, crew):
 
     taken = [line.at for line in crew.log.lines("begin") if line.pid == staying.pid]
     assert len(taken) == SLOTS
-    assert max(taken) - left_at < 3.0
+    assert max(taken) - left_at < 2.0
 
 
 async def two_nodes(app: Tenuto) -> bool:

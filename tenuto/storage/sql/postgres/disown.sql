@@ -1,5 +1,5 @@
 -- disown: give back, unspent and unsuspected, jobs that a living node holds and does not run.
--- in:    ids uuid[], cancelled text, now timestamptz
+-- in:    ids uuid[], producers uuid[], cancelled text, now timestamptz
 -- out:   id uuid, state text, queue text, workflow_id uuid, has_dependents boolean
 -- lock:  the jobs are locked already, by reach
 -- plan:  jobs_pkey
@@ -16,5 +16,5 @@ set state = case when j.cancel_requested_at is null then 'available' else 'cance
             || ',' || substr(%(cancelled)s::text, 2) || ']'
     end
 from t
-where j.id = any(%(ids)s::uuid[]) and j.state = 'executing'
+where j.id = any(%(ids)s::uuid[]) and j.state = 'executing' and j.producer_id = any(%(producers)s::uuid[])
 returning j.id, j.state, j.queue, j.workflow_id, j.has_dependents

@@ -1,6 +1,6 @@
 -- rescue: take jobs back from processes that died. Each death is a suspicion against all that ran in it; the third
 --         one of the only suspect in a process discards it. No attempt is spent.
--- in:    ids uuid[], error text, cancelled text, now timestamptz
+-- in:    ids uuid[], producers uuid[], error text, cancelled text, now timestamptz
 -- out:   id uuid, state text, queue text, workflow_id uuid, has_dependents boolean
 -- lock:  the jobs are locked already, by reach
 -- plan:  jobs_pkey
@@ -22,7 +22,9 @@ taken as materialized (
     from {schema}.jobs j
     left join {schema}.producers p on p.id = j.producer_id
     left join suspects s on s.node = p.node
-    where j.id = any(%(ids)s::uuid[]) and j.state = 'executing'
+    where j.id = any(%(ids)s::uuid[])
+        and j.state = 'executing'
+        and (p.id is null or p.id = any(%(producers)s::uuid[]))  -- nobody living claimed it meanwhile
 )
 update {schema}.jobs j
 set state = taken.state,

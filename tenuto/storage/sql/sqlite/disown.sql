@@ -1,5 +1,5 @@
 -- disown: give back, unspent and unsuspected, jobs that a living node holds and does not run.
--- in:    ids uuid[], cancelled text, now timestamptz
+-- in:    ids uuid[], producers uuid[], cancelled text, now timestamptz
 -- out:   id uuid, state text, queue text, workflow_id uuid, has_dependents boolean
 -- lock:  the write lock is held
 -- plan:  sqlite_autoindex_jobs_1
@@ -17,5 +17,7 @@ set state = case when cancel_requested_at is null then 'available' else 'cancell
             || '{"at":' || (select now from t) || ',"attempt":' || attempt
             || ',' || substr(:cancelled, 2) || ']'
     end
-where id in (select value from json_each(:ids)) and state = 'executing'
+where id in (select value from json_each(:ids))
+    and state = 'executing'
+    and producer_id in (select value from json_each(:producers))
 returning id, state, queue, workflow_id, has_dependents

@@ -1,6 +1,6 @@
 -- rescue: take jobs back from processes that died. Each death is a suspicion against all that ran in it; the third
 --         one of the only suspect in a process discards it. No attempt is spent.
--- in:    ids uuid[], error text, cancelled text, now timestamptz
+-- in:    ids uuid[], producers uuid[], error text, cancelled text, now timestamptz
 -- out:   id uuid, state text, queue text, workflow_id uuid, has_dependents boolean
 -- lock:  the write lock is held
 -- plan:  sqlite_autoindex_jobs_1
@@ -24,7 +24,9 @@ taken as materialized (
     from jobs j
     left join producers p on p.id = j.producer_id
     left join suspects s on s.node = p.node
-    where j.id in (select value from json_each(:ids)) and j.state = 'executing'
+    where j.id in (select value from json_each(:ids))
+        and j.state = 'executing'
+        and (p.id is null or p.id in (select value from json_each(:producers)))
 )
 update jobs
 set state = taken.state,

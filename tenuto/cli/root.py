@@ -1,0 +1,122 @@
+"""The root of the command line: global options, `migrate`, `version`, and the doors to the rest."""
+
+import asyncio
+import platform
+import sqlite3
+import sys
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import tenuto
+from tenuto.app import Tenuto
+from tenuto.cli import doctor, jobs, queues, work, workflows
+from tenuto.cli.door import helpful, settings
+from tenuto.cli.options import AsJson
+from tenuto.cli.output import document, pairs, say
+
+GLOBAL = ("--url", "--schema")
+
+
+class _Anywhere(TyperGroup):
+    """A group whose global options may also stand behind the command, where people write them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _hoisted(args))
+
+
+def _hoisted(args: list[str]) -> list[str]:
+    """The arguments with the global options in front; what follows `--` stays where it is."""
+    end = args.index("--") if "--" in args else len(args)
+    front: list[str] = []
+    rest: list[str] = []
+    words = iter(args[:end])
+    for word in words:
+        if word in GLOBAL:
+            front += [word, *([following] if (following := next(words, None)) is not None else [])]
+        elif word.startswith(tuple(f"{name}=" for name in GLOBAL)):
+            front.append(word)
+        else:
+            rest.append(word)
+    return [*front, *rest, *args[end:]]
+
+
+root = typer.Typer(
+    cls=_Anywhere,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+root.add_typer(jobs.commands, name="jobs")
+root.add_typer(queues.commands, name="queues")
+root.add_typer(workflows.commands, name="workflows")
+root.command("work")(work.work)
+root.command("doctor")(doctor.doctor)
+
+
+@root.callback()
+def options(
+    context: typer.Context,
+    url: Annotated[
+        str | None,
+        typer.Option(help="The database: sqlite:///jobs.db or postgresql://…; else TENUTO_URL or tenuto.toml."),
+    ] = None,
+    schema: Annotated[
+        str | None, typer.Option(help="The PostgreSQL schema that holds the tables; else TENUTO_SCHEMA or tenuto.")
+    ] = None,
+) -> None:
+    """Durable jobs and workflows, on SQLite or PostgreSQL."""
+    context.obj = {"url": url, "schema": schema}
+
+
+@root.command()
+def migrate(
+    context: typer.Context,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Print the SQL of every version, and connect to nothing.")
+    ] = False,
+) -> None:
+    """Make Tenuto's tables, or bring them up to date."""
+    with helpful():
+        app = Tenuto(**settings(context), queues={})
+        if sql:
+            print(app.migrations())
+            return
+        ran = asyncio.run(app.migrate())
+        versions = ", ".join(map(str, ran))
+        say(f"{app.config.place}: " + (f"migrated to version {versions}" if ran else "up to date, nothing to run"))
+
+
+@root.command()
+def version(as_json: AsJson = False) -> None:
+    """Tell the versions of Tenuto and of what it stands on."""
+    found = {
+        "tenuto": tenuto.__version__,
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "psycopg": _version("psycopg"),
+    }
+    if as_json:
+        document(found)
+    else:
+        say(pairs({**found, "psycopg": found["psycopg"] or "not installed: pip install 'tenuto[postgres]'"}))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version_of(package)
+    except PackageNotFoundError:
+        return None
+
+
+def main() -> None:
+    """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a mark gets a question mark
+    root(prog_name="tenuto")

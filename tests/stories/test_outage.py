@@ -1,0 +1,236 @@
+"""The database goes away and comes back: workers go on by themselves, and nothing is lost or settled twice."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+
+from tenuto import Tenuto
+from tenuto.errors import StorageUnavailable
+from tests.kit import eventually
+from tests.servers import PostgresServer
+from tests.soaking.audit import settled_twice, watch
+from tests.stories.workers import Crew, dwell, linger, note
+
+pytestmark = pytest.mark.timeout(120)
+
+AWAY = 10.0  # seconds
+RECOVERED = 5.0  # seconds after the database is back
+SHORT, LONG = 2.0, 30.0  # seconds, leases that end during the outage and that do not
+AT_A_TIME = 50
+
+
+@pytest.fixture
+async def app(own_postgres: PostgresServer) -> AsyncIterator[Tenuto]:
+    """An app that works on nothing; what settles in its database is written down."""
+    await Tenuto(own_postgres.url).migrate()
+    watch(own_postgres.url)
+    async with Tenuto(own_postgres.url) as app:
+        yield app
+
+
+@pytest.fixture
+def crew(own_postgres: PostgresServer, tmp_path: Path) -> Iterator[Crew]:
+    """Worker processes on the test's database."""
+    with Crew(own_postgres.url, tmp_path) as crew:
+        yield crew
+
+
+class Load:
+    """Somebody who stores jobs without a pause, and the same ones again where it is in doubt."""
+
+    def __init__(self, app: Tenuto, first: int = 0) -> None:
+        self._app = app
+        self._first = self.stored = first
+        self._is_enough = False
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while not self._is_enough:
+            jobs = [note.new(self.stored + nth) for nth in range(AT_A_TIME)]
+            while not await self._is_stored(jobs):
+                await asyncio.sleep(0.05)  # before the next try
+            self.stored += len(jobs)
+            await asyncio.sleep(0.02)  # some thousand jobs a second are enough
+
+    async def _is_stored(self, jobs: list[Any]) -> bool:
+        with suppress(StorageUnavailable):
+            await self._app.enqueue(jobs)
+            return True
+        return False
+
+    async def end(self) -> set[int]:
+        """Store no more; the numbers of all jobs that were stored."""
+        self._is_enough = True
+        await self._task
+        return set(range(self._first, self.stored))
+
+
+async def is_done(app: Tenuto) -> bool:
+    return set(await by_state(app)) == {"completed"}
+
+
+async def by_state(app: Tenuto) -> dict[str, int]:
+    return (await app.counts())["default"]
+
+
+async def nodes_of(app: Tenuto) -> int:
+    return len((await app.health()).nodes)
+
+
+async def two_nodes(app: Tenuto) -> bool:
+    return await nodes_of(app) == 2
+
+
+def has_ended_since(crew: Crew, pid: int, instant: float) -> bool:
+    return any(line.at > instant for line in crew.log.lines("end") if line.pid == pid)
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_workers_go_on_by_themselves_after_an_outage(app, crew, own_postgres, end):
+    short, long = crew.work(lease=SHORT), crew.work(lease=LONG)
+    await eventually(lambda: two_nodes(app))
+    lasting = await app.enqueue([linger.new(nth, AWAY + 3) for nth in range(-12, 0)])
+    await eventually(lambda: crew.log.running(short.pid) and crew.log.running(long.pid))
+    unmoved = crew.log.running(long.pid)
+    load = Load(app)
+    await eventually(lambda: len(crew.log.lines("end")) > 500)
+
+    getattr(own_postgres, end)()
+    await asyncio.sleep(AWAY)
+    own_postgres.start()
+    back_at = time.time()
+    await eventually(lambda: all(has_ended_since(crew, node.pid, back_at) for node in (short, long)))
+    recovered_at = time.time()
+    numbers = await load.end()
+    await eventually(lambda: is_done(app), within=60)
+
+    assert recovered_at - back_at < RECOVERED
+    assert [node.poll() for node in (short, long)] == [None, None]
+    assert set(crew.log.ends()) == numbers | set(range(-12, 0))
+    assert (await by_state(app))["completed"] == len(numbers) + 12
+    assert settled_twice(own_postgres.url) == {}
+    assert {(await app.fetch(job)).attempt for job in lasting} == {1}
+    assert {nth: crew.log.ends()[nth] for nth in unmoved} == dict.fromkeys(unmoved, 1)
+    assert [finding for finding in await app.check() if not finding.is_well] == []
+
+
+async def test_a_server_that_hangs_fences_a_node_in_time(app, crew, own_postgres):
+    node = crew.work(lease=SHORT)
+    await app.enqueue([linger.new(nth, 60) for nth in range(5)])
+    await eventually(lambda: len(crew.log.running(node.pid)) == 5)
+
+    with hanging(own_postgres):
+        await asyncio.sleep(SHORT * 2)
+    jobs = await app.enqueue([note.new(nth) for nth in range(5, 10)])
+    await eventually(lambda: len(crew.log.lines("end")) >= len(jobs))
+
+    assert await eventually(lambda: counter(app, "fenced")) == 1
+    assert all(job.attempt <= 1 for job in await app.find(limit=100))
+    assert settled_twice(own_postgres.url) == {}
+
+
+@contextmanager
+def hanging(server: PostgresServer) -> Iterator[None]:
+    """Every process of the server stands still: no answer, and no error either."""
+    (data,) = psycopg.connect(server.url).execute("show data_directory").fetchone()  # type: ignore[misc]
+    pid = int((Path(data) / "postmaster.pid").read_text().splitlines()[0])
+    processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
+
+async def counter(app: Tenuto, name: str) -> int:
+    """A counter over all live nodes."""
+    return sum(node.counters.get(name, 0) for node in (await app.health()).nodes)
+
+
+@pytest.mark.parametrize("whose", ["%listen%", "%"], ids=["the listening ones", "all of them"])
+async def test_connections_that_are_cut_cost_latency_only(app, crew, own_postgres, whose):
+    nodes = crew.work(), crew.work()
+    await eventually(lambda: two_nodes(app))
+    load = Load(app)
+    await eventually(lambda: len(crew.log.lines("end")) > 500)
+
+    cut = terminate(own_postgres.url, whose)
+    cut_at = time.time()
+    await eventually(lambda: all(has_ended_since(crew, node.pid, cut_at) for node in nodes))
+    going_on_after = time.time() - cut_at
+    numbers = await load.end()
+    await eventually(lambda: is_done(app), within=60)
+
+    assert cut >= 2
+    assert going_on_after < RECOVERED
+    assert [node.poll() for node in nodes] == [None, None]
+    assert set(crew.log.ends()) == numbers
+    assert await eventually(lambda: counter(app, "reconnects")) >= 2
+    assert settled_twice(own_postgres.url) == {}
+
+
+def terminate(url: str, statements: str) -> int:
+    """Cut every connection of Tenuto whose last statement is like that; how many."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        rows = connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where application_name = 'tenuto' and pid <> pg_backend_pid() and query ilike %s",
+            [statements],
+        ).fetchall()
+    return len(rows)
+
+
+# ── SQLite ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("lease", [SHORT, LONG])
+async def test_a_file_that_somebody_else_locks_costs_latency_only(tmp_path, lease):
+    file = tmp_path / "jobs.db"
+    url = f"sqlite:///{file}"
+    await Tenuto(url).migrate()
+    watch(url)
+    with Crew(url, tmp_path) as crew:
+        node = crew.work(lease=lease)
+        async with Tenuto(url) as app:
+            await app.enqueue([linger.new(nth, 1.0) for nth in range(5)])
+            await app.enqueue([dwell.new(nth, 1.0) for nth in range(5, 10)])
+            await eventually(lambda: len(crew.log.running(node.pid)) == 10)
+
+            with locked(file):
+                late = asyncio.create_task(app.enqueue([note.new(nth) for nth in range(10, 20)]))
+                await asyncio.sleep(3.0)
+                was_held = not late.done()
+            unlocked_at = time.time()
+            await late
+            await eventually(lambda: is_done(app))
+
+            assert was_held
+            assert time.time() - unlocked_at < RECOVERED
+            assert node.poll() is None
+            assert set(crew.log.ends()) == set(range(20))
+            assert {job.attempt for job in await app.find(limit=100)} == {1}
+            assert settled_twice(url) == {}
+            assert "locked" not in crew.said
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Somebody else is in the middle of a write."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        yield
+        other.execute("rollback")
