@@ -172,6 +172,15 @@ class Tenuto:
         finally:
             await self.database.close()
 
+    def migrations(self) -> str:
+        """What `migrate` would run on a new database, as one SQL script. Nothing is connected."""
+        migrated = self.database.statements["schema_migrated"].text
+        parts: list[str] = []
+        for number, script in self.database.scripts:
+            kept = migrated.replace("%(version)s", str(number)).replace(":version", str(number))
+            parts.append(f"{script.strip()}\n" + (f"\n{kept};\n" if number else ""))
+        return "\n".join(["begin;\n", *parts, "commit;"])
+
     async def _migrate(self, *, only_empty: bool = False) -> list[int]:
         numbers = [number for number, _ in self.database.scripts if number]
         return await self.database.migrate(upkeep.migrate, numbers, only_empty=only_empty)

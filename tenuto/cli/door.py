@@ -1,7 +1,7 @@
 """The way in: one command opens the app, asks it one thing, and closes it; errors become helpful exits."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
@@ -25,7 +25,7 @@ def settings(context: typer.Context) -> Mapping[str, Any]:
 
 
 @contextmanager
-def helpful() -> Iterator[None]:
+def helpful() -> Generator[None]:
     """Tell an error of Tenuto's in a line or two and leave with code 2, without a traceback."""
     try:
         yield

@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -42,9 +42,15 @@ def console() -> Console:
     return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
-def say(*lines: Any) -> None:
-    """Print texts, tables and trees."""
-    console().print(*lines, sep="\n")
+def say(*parts: Any) -> None:
+    """Print texts, tables and trees, one below the other."""
+    where = console()
+    if where.is_terminal:
+        where.print(*parts, sep="\n")
+        return
+    with where.capture() as captured:
+        where.print(*parts, sep="\n")
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def note(message: str) -> None:
@@ -68,12 +74,11 @@ def plain(value: Any) -> Any:
         return value.total_seconds()
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-    if hasattr(value, "_asdict"):
-        return plain(value._asdict())
+    held: Any = value
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in held.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [plain(item) for item in held]
     return value
 
 
@@ -151,25 +156,33 @@ def marked(state: str) -> Text:
     return Text(f"{glyph} {state}", style)
 
 
+def coloured(state: str) -> Text:
+    """A state without its mark."""
+    return Text(state, style_of(state))
+
+
 def counted(counts: Mapping[str, int]) -> str:
     """States and how many there are of each, without the empty ones: `12 completed, 1 executing`."""
     return ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
 
 
-def table(*columns: str, flexible: str | None = None) -> Table:
-    """An empty table without lines. Of its columns only `flexible` gives way where the terminal is narrow."""
+def table(*columns: str) -> Table:
+    """An empty table without lines. A column that begins with `>` is flush right; one that begins with `~` gives
+    way where the terminal is narrow: its cells are made by `cut`.
+    """
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=FAINT)
     for column in columns:
-        right = column.startswith(">")
-        made.add_column(
-            column.lstrip(">").upper(),
-            justify="right" if right else "left",
-            no_wrap=True,
-            min_width=None if column == flexible else len(column.lstrip(">")),
-            overflow="ellipsis",
-            ratio=1 if column == flexible and sys.stdout.isatty() else None,
-        )
+        name = column.lstrip(">~")
+        justify: JustifyMethod = "right" if column[0] == ">" else "left"
+        made.add_column(name.upper(), justify=justify, no_wrap=column[0] != "~", overflow="ellipsis")
     return made
+
+
+def cut(text: str | Text, style: str = "") -> Text:
+    """A cell that is cut where its column gives way."""
+    cell = text if isinstance(text, Text) else Text(clean(text), style)
+    cell.no_wrap, cell.overflow = True, "ellipsis"
+    return cell
 
 
 def pairs(facts: Mapping[str, Any]) -> Table:

@@ -6,6 +6,7 @@ import sqlite3
 import sys
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -77,9 +78,7 @@ def options(
 @root.command()
 def migrate(
     context: typer.Context,
-    sql: Annotated[
-        bool, typer.Option("--sql", help="Print the SQL of every version, and connect to nothing.")
-    ] = False,
+    sql: Annotated[bool, typer.Option("--sql", help="Print the SQL of every version, and connect to nothing.")] = False,
 ) -> None:
     """Make Tenuto's tables, or bring them up to date."""
     with helpful():
@@ -117,6 +116,6 @@ def _version(package: str) -> str | None:
 def main() -> None:
     """Run the command line."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a mark gets a question mark
     root(prog_name="tenuto")

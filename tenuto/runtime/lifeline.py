@@ -28,7 +28,7 @@ class Lifeline(Service):
     async def tick(self) -> None:
         """Take back what dead nodes held."""
         await self._expire_gone()
-        rescued = await self.database.run(upkeep.rescue, judge=self.node.may_judge)
+        rescued = await self.database.run(upkeep.rescue, judge=self.node.may_judge, node=self.node.id)
         if not rescued.nodes and not rescued.ids:
             return
         self.node.counters["rescued"] += len(rescued.ids)

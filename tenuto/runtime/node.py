@@ -81,6 +81,7 @@ class Node:
         self._proven = 0.0  # monotonic: when the last renewal that succeeded was asked for
         self._away_since: float | None = None
         self._judges_at = 0.0
+        self._was_fenced = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
@@ -109,15 +110,23 @@ class Node:
         await self.database.run(upkeep.register, opened, self.lease)
         self._producers.update({producer.queue: producer.id for producer in opened})
         self._proven = asked
+        if self._was_fenced:
+            self._was_fenced = False
+            self._judges_at = asked + self.lease.total_seconds()
         self.alive = True
         self._beat_from_now_on()
 
     async def leave(self, queues: Iterable[str]) -> list[str]:
         """Close the leases of `queues`; the jobs still held in their names, which go back unspent."""
-        ids = [self._producers.pop(queue) for queue in queues if queue in self._producers]
-        if not ids:
+        left = {queue: self._producers.pop(queue) for queue in queues if queue in self._producers}
+        if not left:
             return []
-        settled = await self.database.run(upkeep.resign, ids)
+        try:
+            settled = await self.database.run(upkeep.resign, list(left.values()))
+        except StorageError:
+            if not self.alive:  # nobody beats them: they can wait until the next try
+                self._producers.update(left)
+            raise
         return settled.ids
 
     def end(self) -> None:
@@ -173,6 +182,7 @@ class Node:
         if not self.alive:
             return
         self.alive = False
+        self._was_fenced = True
         self.counters["fenced"] += 1
         telemetry.emit("node.fenced", node=self.id)
         if self._loop is not None and not self._loop.is_closed():

@@ -1,15 +1,20 @@
-"""What the tests of storage share: a node that claims, and a look into the tables."""
+"""What the tests of storage share: a node that claims, a look into the tables, and every statement examined."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 
+from tenuto.storage import upkeep
 from tenuto.storage.database import Database
+from tests.conftest import database_at
 from tests.servers import Server
 from tests.storage.build import NOON, Claimer
+from tests.storage.examine import Seen, examiner_of
 from tests.storage.tables import Tables, look_into
+from tests.storage.workload import Work, crowd
 
 
 @pytest.fixture
@@ -37,3 +42,39 @@ def postgres_url(postgres: Server) -> Iterator[str]:
     """The URL of a fresh and empty PostgreSQL database, for what SQLite has not."""
     with postgres.database() as url:
         yield url
+
+
+class Examined(NamedTuple):
+    """Every statement by name as it was run beside a crowd of 40,000 jobs, in batches of three sizes."""
+
+    few: dict[str, Seen]  # 25
+    some: dict[str, Seen]  # 250
+    many: dict[str, Seen]  # 1,000
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgres"])
+def examined(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Examined]:
+    """What was seen of each statement, on each of the two."""
+    if request.param == "sqlite":
+        yield _examine(f"sqlite:///{tmp_path_factory.mktemp('examined') / 'jobs.db'}")
+        return
+    server: Server = request.getfixturevalue("postgres")
+    with server.database() as url:
+        yield _examine(url)
+
+
+def _examine(url: str) -> Examined:
+    examiner = examiner_of(database_at(url))
+    try:
+        examiner.run(upkeep.migrate, [1])
+        examiner.run(upkeep.check_schema, "")
+        crowd(examiner)
+        migrating = examiner.seen
+        seen = []
+        for batch in (25, 250, 1000):
+            examiner.seen = dict(migrating)
+            Work(examiner, batch).everything()
+            seen.append(examiner.seen)
+        return Examined(*seen)
+    finally:
+        examiner.close()

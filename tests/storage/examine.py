@@ -81,6 +81,7 @@ class SQLiteExaminer(Examiner):
     def __init__(self, database: sqlite.SQLite) -> None:
         super().__init__(database)
         self._connection = sqlite3.connect(database.path, isolation_level=None)
+        self._connection.executescript("pragma journal_mode = memory; pragma synchronous = off;")
 
     def change(self, statement: str, *inputs: Any) -> None:
         self._connection.execute(statement.replace("{schema}.", ""), inputs)

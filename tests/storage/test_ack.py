@@ -7,10 +7,11 @@ from datetime import timedelta
 
 import pytest
 
+from tenuto.failure import ERRORS_KEPT
+from tenuto.failure import ERRORS_KEPT
 from tenuto.job import AVAILABLE, CANCELLED, COMPLETED, DISCARDED, RETRYABLE, SCHEDULED
 from tenuto.outcome import (
     DONE,
-    ERRORS_KEPT,
     KEPT,
     RELEASED,
     STOPPED,

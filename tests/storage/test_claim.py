@@ -115,8 +115,6 @@ async def test_two_nodes_never_claim_the_same_job(clock, claimer, open_database)
 
     ours, theirs = await asyncio.gather(take(claimer), take(neighbour))
 
-    assert ours
-    assert theirs
     assert len(ours) + len(theirs) == len({*ours, *theirs}) == 400
 
 

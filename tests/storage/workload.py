@@ -98,7 +98,7 @@ class Work:
         """As many workflows as the batch has jobs, finished by one ack."""
         queue = next(self._queues)
         for _ in range(self.batch):
-            self.examiner.run(graph({"only": ""}, queue=queue).enqueue)
+            self.examiner.fill(graph({"only": ""}, queue=queue).enqueue)
         self._ack(self._claim(queue), DONE)
 
     def cascade(self) -> None:

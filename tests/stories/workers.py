@@ -180,7 +180,7 @@ def main() -> None:
     if asked.verb == "work":
         app = Tenuto(
             asked.url,
-            queues={"default": asked.slots},
+            queues={"default": asked.slots, **({asked.own: asked.slots} if asked.own else {})},
             lease=asked.lease,
             grace=asked.grace,
             node=asked.node,
@@ -205,6 +205,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--lease", type=float, default=2.0)
     parser.add_argument("--grace", type=float, default=15.0)
     parser.add_argument("--node")
+    parser.add_argument("--own", help="a queue beside the default one")
     parser.add_argument("--unknown", type=bool, default=False)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=0)

@@ -2,7 +2,7 @@
 -- in:    ids uuid[], producers uuid[], cancelled text, now timestamptz
 -- out:   id uuid, state text, queue text, workflow_id uuid, has_dependents boolean
 -- lock:  the jobs are locked already, by reach
--- plan:  jobs_pkey
+-- plan:  jobs_executing
 with t as materialized (select coalesce(%(now)s::timestamptz, clock_timestamp()) as now)
 update {schema}.jobs j
 set state = case when j.cancel_requested_at is null then 'available' else 'cancelled' end,

@@ -14,6 +14,6 @@ with wanted as (
     where n.job_id = any(%(again)s::uuid[]) and n.result is not null
 )
 select
-    job_id, name, case when sum(octet_length(result)) over () <= %(budget)s then result end,
+    job_id, name, case when sum(octet_length(result)) over () <= %(budget)s then result end as result,
     result is not null as has_result, met, is_own
 from wanted

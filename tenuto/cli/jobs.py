@@ -1,0 +1,341 @@
+"""`tenuto jobs`: list, show, cancel, retry and delete."""
+
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Annotated, Any, Final, NamedTuple
+
+import typer
+from rich.text import Text
+
+from tenuto.app import Tenuto
+from tenuto.cli.door import ask
+from tenuto.cli.options import (
+    AsJson,
+    Before,
+    Ids,
+    Limit,
+    Queue,
+    State,
+    Tag,
+    Worker,
+    WorkflowId,
+    Yes,
+    given,
+)
+from tenuto.cli.output import (
+    FAINT,
+    ago,
+    clean,
+    coloured,
+    console,
+    cut,
+    document,
+    instant,
+    marked,
+    note,
+    pairs,
+    preview,
+    say,
+    stored,
+    table,
+    took,
+)
+from tenuto.errors import EmptyFilter, NotFound, TenutoError
+from tenuto.job import Failure, Job, JobState
+from tenuto.workflow import StepStatus, WorkflowStatus
+
+AnyJob = Job[Any, Any]
+
+MANY: Final = 10  # more jobs than this are not changed by a filter before somebody said yes
+
+commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show, cancel, retry and delete jobs.")
+
+
+# ── list ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@commands.command("list")
+def list_jobs(
+    context: typer.Context,
+    state: State = None,
+    queue: Queue = None,
+    worker: Worker = None,
+    workflow: WorkflowId = None,
+    tag: Tag = None,
+    limit: Limit = 20,
+    before: Before = None,
+    as_json: AsJson = False,
+) -> None:
+    """List jobs, newest first. Their args are not in it."""
+    which = given(state=state, queue=queue, worker=worker, workflow=workflow, tag=tag)
+    found = ask(context, lambda app: app.find(**which, limit=limit, before=before))
+    if as_json:
+        document([_listed(job) for job in found])
+    elif found:
+        _print_list(found, is_full=len(found) == limit)
+    else:
+        note("no job fits")
+
+
+def _listed(job: AnyJob) -> dict[str, Any]:
+    """A job as a list shows it: without args, meta and errors."""
+    return {
+        "id": job.id,
+        "state": str(job.state),
+        "queue": job.queue,
+        "worker": job.worker,
+        "tags": job.tags,
+        "priority": job.priority,
+        "attempt": job.attempt,
+        "max_attempts": job.max_attempts,
+        "inserted_at": job.inserted_at,
+        "scheduled_at": job.scheduled_at,
+        "attempted_at": job.attempted_at,
+        "attempted_by": job.attempted_by,
+        "finished_at": job.finished_at,
+        "workflow_id": job.workflow_id,
+    }
+
+
+def _print_list(jobs: Sequence[AnyJob], *, is_full: bool) -> None:
+    made = table("id", "state", ">try", ">when", "~queue", "~worker")
+    room = max(12, console().width - sum(map(len, (jobs[0].id, "discarded", "try", "when ago"))) - 12)
+    for job in jobs:
+        queue = cut(job.queue[: room // 2])
+        worker = cut(_tail(job.worker, room - len(queue)))
+        made.add_row(job.id, coloured(job.state), str(job.attempt or ""), _when(job), queue, worker)
+    say(made)
+    if is_full and sys.stdout.isatty():
+        say(Text(f"older ones: --before {jobs[-1].id}", FAINT))
+
+
+def _tail(name: str, most: int) -> str:
+    """The end of a long name: of a dotted one that part tells most."""
+    return name if len(name) <= most else "…" + name[len(name) - most + 1 :]
+
+
+def _when(job: AnyJob) -> str:
+    """What last happened to it, or will happen next."""
+    is_to_come = job.state in (JobState.SCHEDULED, JobState.RETRYABLE)
+    return ago(job.scheduled_at if is_to_come else job.finished_at or job.attempted_at or job.inserted_at)
+
+
+# ── show ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Shown(NamedTuple):
+    """A job with what is known around it."""
+
+    job: AnyJob
+    workflow: WorkflowStatus | None
+    step: StepStatus | None
+    is_known: bool  # whether a live node knows its worker
+
+
+@commands.command("show")
+def show(
+    context: typer.Context,
+    id: Annotated[str, typer.Argument(metavar="ID", help="The job.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show everything about one job, its args and errors included."""
+    shown = ask(context, lambda app: _look(app, id))
+    if as_json:
+        document(_whole(shown))
+    else:
+        _print_job(shown)
+
+
+async def _look(app: Tenuto, id: str) -> _Shown:
+    job = await app.fetch(id)
+    known = {worker for node in await app.nodes() for worker in node.workers}
+    workflow = None
+    if job.workflow_id is not None:
+        try:
+            workflow = await app.workflow(job.workflow_id).status()
+        except NotFound:
+            workflow = None
+    steps = workflow.steps if workflow is not None else ()
+    step = next((step for step in steps if step.job_id == job.id), None)
+    return _Shown(job, workflow, step, job.worker in known)
+
+
+def _whole(shown: _Shown) -> dict[str, Any]:
+    job = shown.job
+    return {
+        **_listed(job),
+        "args": stored(job.args),
+        "meta": stored(job.meta),
+        "errors": job.errors,
+        "timeout": job.timeout,
+        "snoozes": job.snoozes,
+        "rescues": job.rescues,
+        "suspicions": job.suspicions,
+        "cancel_requested_at": job.cancel_requested_at,
+        "workflow_name": None if shown.workflow is None else shown.workflow.name,
+        "step": None if shown.step is None else shown.step.name,
+        "deps": [] if shown.step is None else shown.step.deps,
+        "worker_is_known": shown.is_known,
+    }
+
+
+def _print_job(shown: _Shown) -> None:
+    job, step = shown.job, shown.step
+    facts = {
+        "job": job.id,
+        "state": _state(job),
+        "worker": job.worker,
+        "queue": job.queue,
+        "priority": str(job.priority) if job.priority else "",
+        "tags": ", ".join(job.tags),
+        "attempt": f"{job.attempt} of {job.max_attempts}" + _extras(job),
+        "timeout": took(None if job.timeout is None else job.timeout.total_seconds()),
+        "workflow": _place_of(shown),
+        "waits for": ", ".join(_unmet(shown)),
+        "inserted": instant(job.inserted_at),
+        "scheduled": instant(job.scheduled_at),
+        "attempted": instant(job.attempted_at) + (f" by {job.attempted_by}" if job.attempted_by else ""),
+        "finished": instant(job.finished_at),
+        "args": preview(job.args, most=10_000),
+        "meta": preview(job.meta, most=10_000) if job.meta else "",
+        "result": _result(step) if step is not None else "",
+    }
+    say(pairs(facts))
+    for failure in reversed(job.errors):
+        _print_failure(failure)
+    if not shown.is_known and not job.state.is_terminal:
+        note(f"no live node knows the worker {job.worker}; start one that imports it")
+
+
+def _state(job: AnyJob) -> Text:
+    asked = " (cancel asked)" if job.cancel_requested_at and not job.state.is_terminal else ""
+    return marked(job.state).append(asked, FAINT)
+
+
+def _extras(job: AnyJob) -> str:
+    counts = {"snoozed": job.snoozes, "rescued": job.rescues, "running at the death of a process": job.suspicions}
+    return "".join(f", {what} {count}×" for what, count in counts.items() if count)
+
+
+def _place_of(shown: _Shown) -> str:
+    if shown.job.workflow_id is None:
+        return ""
+    named = shown.workflow.name if shown.workflow is not None and shown.workflow.name else ""
+    step = f"step {shown.step.name} of " if shown.step is not None else ""
+    return f"{step}{named} {shown.job.workflow_id}".replace("  ", " ")
+
+
+def _unmet(shown: _Shown) -> list[str]:
+    """The deps that a suspended step still waits for."""
+    if shown.step is None or shown.workflow is None or shown.job.state is not JobState.SUSPENDED:
+        return []
+    fates = {step.name: step.fate for step in shown.workflow.steps}
+    return [dep for dep in shown.step.deps if fates.get(dep) is None]
+
+
+def _result(step: StepStatus) -> str:
+    if not step.has_result:
+        return ""
+    return "stored, too long to show here" if step.result is None else preview(step.result, most=2_000)
+
+
+def _print_failure(failure: Failure) -> None:
+    head = Text(f"\nattempt {failure.attempt}, {instant(failure.at)}: ", FAINT)
+    say(head.append(clean(f"{failure.type}: {failure.message}", keep="\n"), "red"))
+    if failure.traceback:
+        say(Text(clean(failure.traceback.rstrip(), keep="\n\t")))
+
+
+# ── cancel, retry, delete ─────────────────────────────────────────────────────────────────────────
+
+
+@commands.command("cancel")
+def cancel(
+    context: typer.Context,
+    ids: Ids = None,
+    state: State = None,
+    queue: Queue = None,
+    worker: Worker = None,
+    workflow: WorkflowId = None,
+    tag: Tag = None,
+    yes: Yes = False,
+) -> None:
+    """Cancel jobs, by id or by filter, and the steps that wait for them. Prints the ids it changed."""
+    which = given(state=state, queue=queue, worker=worker, workflow=workflow, tag=tag)
+    ask(context, lambda app: _steer(app, "cancel", app.cancel, ids or [], which, yes))
+
+
+@commands.command("retry")
+def retry(
+    context: typer.Context,
+    ids: Ids = None,
+    state: State = None,
+    queue: Queue = None,
+    worker: Worker = None,
+    workflow: WorkflowId = None,
+    tag: Tag = None,
+    keep_results: Annotated[
+        bool, typer.Option("--keep-results", help="Keep what the steps stored, so that those do not run again.")
+    ] = False,
+    yes: Yes = False,
+) -> None:
+    """Make jobs due again, by id or by filter. Prints the ids it changed."""
+    which = given(state=state, queue=queue, worker=worker, workflow=workflow, tag=tag)
+
+    ask(
+        context,
+        lambda app: _steer(app, "retry", partial(app.retry, keep_results=keep_results), ids or [], which, yes),
+    )
+
+
+@commands.command("delete")
+def delete(
+    context: typer.Context,
+    ids: Ids = None,
+    state: State = None,
+    queue: Queue = None,
+    worker: Worker = None,
+    workflow: WorkflowId = None,
+    tag: Tag = None,
+    yes: Yes = False,
+) -> None:
+    """Delete jobs that are not running, by id or by filter. Prints the ids it deleted."""
+    which = given(state=state, queue=queue, worker=worker, workflow=workflow, tag=tag)
+    ask(context, lambda app: _steer(app, "delete", app.delete, ids or [], which, yes))
+
+
+async def _steer(
+    app: Tenuto,
+    verb: str,
+    act: Callable[..., Awaitable[list[str]]],
+    ids: Sequence[str],
+    which: dict[str, Any],
+    is_sure: bool,
+) -> None:
+    """Do it to the jobs named, or to those a filter finds; print the ids it changed."""
+    if ids and which:
+        raise TenutoError(f"{verb} takes ids or a filter, not both")
+    if not ids and not which:
+        raise EmptyFilter(verb)
+    if which and not is_sure:
+        await _be_sure(app, verb, which)
+    changed = await (act(ids) if ids else act(**which))
+    for id in changed:
+        print(id)
+    await _explain(app, verb, [id for id in ids if id not in changed])
+    if not changed and not ids:
+        note(f"no job that fits can be changed by {verb}")
+
+
+async def _be_sure(app: Tenuto, verb: str, which: dict[str, Any]) -> None:
+    """Ask a person at a terminal before a filter changes many jobs."""
+    if sys.stdin.isatty() and len(await app.find(**which, limit=MANY + 1)) > MANY:
+        typer.confirm(f"More than {MANY} jobs fit. {verb.capitalize()} all of them?", abort=True, err=True)
+
+
+async def _explain(app: Tenuto, verb: str, unchanged: Sequence[str]) -> None:
+    """Say why jobs that were named are as they were. Raises JobNotFound for one that does not exist."""
+    for id in unchanged:
+        job = await app.fetch(id)
+        note(f"job {job.id} is {job.state}: {verb} changes nothing")

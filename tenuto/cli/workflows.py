@@ -1,0 +1,176 @@
+"""`tenuto workflows`: list them, show one as a tree, watch one until it is finished."""
+
+import sys
+from enum import StrEnum
+from typing import Annotated, Any, Final, TypeAlias
+
+import typer
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.text import Text
+
+from tenuto.cli.door import BROKEN, ask
+from tenuto.cli.options import AsJson, Before, Limit
+from tenuto.cli.output import FAINT, ago, console, cut, document, marked, note, plain, say, stored, table, took
+from tenuto.cli.tree import heading, progress, tree
+from tenuto.errors import StorageUnavailable, WaitTimedOut
+from tenuto.handles import WorkflowHandle
+from tenuto.workflow import StepStatus, WorkflowStatus
+
+LINES: Final = 60  # of a tree, unless all are asked for
+LOOK_EVERY: Final = 0.5  # seconds
+
+Id: TypeAlias = Annotated[str, typer.Argument(metavar="ID", help="The workflow.")]
+
+
+class State(StrEnum):
+    """Where a workflow stands."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+
+
+commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show and watch workflows.")
+
+
+# ── list ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@commands.command("list")
+def list_workflows(
+    context: typer.Context,
+    state: Annotated[State | None, typer.Option(help="Workflows in this state.")] = None,
+    name: Annotated[str | None, typer.Option(help="Workflows of this name.")] = None,
+    limit: Limit = 20,
+    before: Before = None,
+    as_json: AsJson = False,
+) -> None:
+    """List workflows, newest first."""
+    asked = None if state is None else str(state)
+    found = ask(context, lambda app: app.workflows(state=asked, name=name, limit=limit, before=before))
+    if as_json:
+        document([_listed(status) for status in found])
+        return
+    if not found:
+        note("no workflow fits")
+        return
+    made = table("id", "~name", "state", ">steps", ">took", ">stored")
+    for status in found:
+        made.add_row(*_row(status))
+    say(made)
+    if len(found) == limit and sys.stdout.isatty():
+        say(Text(f"older ones: --before {found[-1].id}", FAINT))
+
+
+def _row(status: WorkflowStatus) -> tuple[Any, ...]:
+    settled = f"{status.total - status.unfinished}/{status.total}"
+    lasted = took(None if status.duration is None else status.duration.total_seconds())
+    return (
+        status.id,
+        cut(status.name or ""),
+        marked(status.outcome or status.state),
+        settled,
+        lasted,
+        ago(status.inserted_at),
+    )
+
+
+def _listed(status: WorkflowStatus) -> dict[str, Any]:
+    found: dict[str, Any] = plain(status)
+    del found["steps"]
+    return {**found, "duration": status.duration}
+
+
+# ── show ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@commands.command("show")
+def show(
+    context: typer.Context,
+    id: Id,
+    every: Annotated[bool, typer.Option("--all", help="Every step, however many there are.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a workflow and its steps as a tree: state, attempt, duration, result or reason."""
+    status = ask(context, lambda app: app.workflow(id).status())
+    if as_json:
+        document(_whole(status))
+    else:
+        say(heading(status), tree(status, most=None if every else LINES))
+
+
+def _whole(status: WorkflowStatus) -> dict[str, Any]:
+    return {**_listed(status), "steps": [_step(step) for step in status.steps]}
+
+
+def _step(step: StepStatus) -> dict[str, Any]:
+    fields = ("name", "job_id", "worker", "deps", "state", "fate", "attempt", "attempted_at", "finished_at", "error")
+    return {
+        **{field: getattr(step, field) for field in fields},
+        "has_result": step.has_result,
+        "result": stored(step.result),
+    }
+
+
+# ── watch ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@commands.command("watch")
+def watch(context: typer.Context, id: Id, as_json: AsJson = False) -> None:
+    """Watch a workflow until it is finished. Leaves with code 1 when it failed."""
+    if as_json:
+        status = ask(context, lambda app: app.workflow(id).wait())
+        document(_whole(status))
+    elif sys.stdout.isatty():
+        status = ask(context, lambda app: _watch_live(app.workflow(id), console()))
+    else:
+        status = ask(context, lambda app: _watch_plainly(app.workflow(id)))
+    if status.outcome == "failed":
+        raise typer.Exit(BROKEN)
+
+
+async def _watch_live(workflow: WorkflowHandle, terminal: Console) -> WorkflowStatus:
+    """Draw it anew twice a second, in as many lines as the terminal has."""
+    status = await workflow.status()
+    with Live(_frame(status, terminal), console=terminal, auto_refresh=False) as live:
+        while not status.is_finished:
+            status = await _next(workflow, status)
+            live.update(_frame(status, terminal), refresh=True)
+    return status
+
+
+def _frame(status: WorkflowStatus, terminal: Console) -> Group:
+    bar = ProgressBar(
+        total=status.total,
+        completed=status.total - status.unfinished,
+        width=min(40, terminal.width),
+        complete_style="red" if status.discarded or status.deleted else "cyan",
+        finished_style="green" if status.outcome == "completed" else "red",
+    )
+    return Group(heading(status), bar, tree(status, most=max(3, terminal.height - 5)))
+
+
+async def _watch_plainly(workflow: WorkflowHandle) -> WorkflowStatus:
+    """A line for each time that something settled, and the whole at the end."""
+    status, told = await workflow.status(steps=False), ""
+    while not status.is_finished:
+        if progress(status) != told:
+            told = progress(status)
+            print(told, flush=True)
+        status = await _next(workflow, status)
+    status = await workflow.status()
+    say(heading(status), tree(status, most=LINES))
+    return status
+
+
+async def _next(workflow: WorkflowHandle, before: WorkflowStatus) -> WorkflowStatus:
+    """How it stands half a second later, or once it is finished; as before while the database is away."""
+    try:
+        return await workflow.wait(timeout=LOOK_EVERY)
+    except WaitTimedOut:
+        pass
+    try:
+        return await workflow.status(steps=bool(before.steps))
+    except StorageUnavailable:
+        return before

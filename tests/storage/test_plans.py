@@ -1,0 +1,95 @@
+"""What a statement costs: it finds its rows by the index it names, and twice the rows are twice the work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tenuto.storage import reading, steer, store, upkeep
+from tenuto.storage.postgres import Postgres
+from tests.conftest import database_at
+from tests.storage.build import chain, graph, new_id, plain
+from tests.storage.conftest import Examined
+from tests.storage.examine import Examiner, examiner_of
+from tests.storage.test_twins import FOLDERS, NAMES
+from tests.storage.workload import Work
+
+READS_EVERYTHING = {name for name in NAMES if name.startswith("doctor_")} | {"counts", "find", "match"}
+HOT = ("ack", "claim", "enqueue", "meet", "release", "settle_nodes", "settle_workflows", "reach", "needs", "gate")
+
+with_an_index = pytest.mark.parametrize(
+    "name", [name for name in NAMES if any(folder[name].plan for folder in FOLDERS.values())]
+)
+
+
+@with_an_index
+def test_a_statement_uses_the_index_it_names(examined: Examined, name):
+    seen = examined.few[name]
+
+    assert seen.statement.plan is None or seen.statement.plan in seen.plan, seen.plan
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in READS_EVERYTHING])
+def test_four_times_the_batch_is_no_more_than_some_five_times_the_work(examined: Examined, name):
+    some, many = examined.some[name], examined.many[name]
+
+    assert many.work <= 5 * some.work + 100_000, many.plan
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_what_runs_all_the_time_does_not_read_a_whole_table_for_a_few_rows(examined: Examined, name):
+    plan = examined.few[name].plan
+
+    assert "Seq Scan on jobs" not in plan
+    assert "SCAN jobs" not in plan
+
+
+# ── where the planner was misled ──────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def examiner(database_url: str) -> Iterator[Examiner]:
+    """A driver that measures, on a fresh database."""
+    examiner = examiner_of(database_at(database_url))
+    try:
+        examiner.run(upkeep.migrate, [1])
+        yield examiner
+    finally:
+        examiner.close()
+
+
+def test_an_ack_is_no_loop_of_loops_when_nothing_ran_as_the_statistics_were_taken(examiner: Examiner):
+    examiner.fill(store.enqueue, plain(2000, queue="idle"))
+    examiner.analyse()
+
+    Work(examiner, 1000).plain()
+
+    assert examiner.seen["ack"].work < 500_000
+
+
+def test_a_long_cascade_reads_its_own_edges_and_not_all(examiner: Examiner):
+    others = range(3000)
+    examiner.fill(graph({f"a{n}": "" for n in others} | {f"b{n}": f"a{n}" for n in others}, queue="idle").enqueue)
+    flow = chain(200)
+    examiner.fill(flow.enqueue)
+    examiner.analyse()
+
+    examiner.run(steer.cancel, flow.ids("s0"))
+
+    assert examiner.seen["reach"].work < 10_000
+    assert examiner.seen["cascade"].work < 200_000
+
+
+async def test_no_plan_of_an_empty_table_is_kept_for_a_full_one(postgres_url):
+    database = Postgres(postgres_url, connections=1)
+    await database.open()
+    await database.migrate(upkeep.migrate, [1])
+    for _ in range(10):
+        await database.read(reading.fetch, [new_id()])
+
+    async with database._pool.connection() as connection:
+        prepared = await (await connection.execute("select statement from pg_prepared_statements")).fetchall()
+    await database.close()
+
+    assert prepared == []
