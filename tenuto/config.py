@@ -79,7 +79,7 @@ class Config(BaseSettings):
             port = f":{there.port}" if there.port else ""
         except ValueError:
             return "PostgreSQL"
-        if "@" in there.path:  # a password that is not percent-encoded spilled into it
+        if not there.scheme or "@" in there.path:  # a password that is not percent-encoded spilled into it
             return "PostgreSQL"
         return f"PostgreSQL {host}{port}{unquote(there.path)}, schema {self.namespace}"
 

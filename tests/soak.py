@@ -13,12 +13,12 @@ import secrets
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import tenuto
 from tests.servers import BinariesMissing
@@ -72,7 +72,7 @@ class Session:
 
     def total(self, count: str) -> int:
         """A count of all runs, of the outcome or of its findings."""
-        return sum(_size(getattr(one, count, None) or getattr(one.findings, count, 0)) for one in self.outcomes)
+        return sum(_count(one, count) for one in self.outcomes)
 
     @property
     def row(self) -> str:
@@ -90,21 +90,23 @@ class Session:
         return f"| {' | '.join(map(str, cells))} |"
 
 
-def _size(counted: int | list[str]) -> int:
-    return len(counted) if isinstance(counted, list) else counted
+def _count(outcome: Outcome, name: str) -> int:
+    """A number of the outcome, or how many its findings are of that kind."""
+    counted: Any = getattr(outcome if hasattr(outcome, name) else outcome.findings, name)
+    return counted if isinstance(counted, int) else len(counted)
 
 
 def main() -> int:
     """Soak; 0 when nothing was found."""
     asked = _arguments()
-    warnings.filterwarnings("ignore", "several processes share", RuntimeWarning)
+    logging.getLogger("tenuto").setLevel(logging.ERROR)  # several processes share a file, and know it
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # it tells of every connection that we cut
     until = None if asked.minutes is None else asked.minutes * 60
     runs = asked.runs or (None if asked.minutes else RUNS)
     seed = secrets.randbelow(1_000_000) * 1000 if asked.seed is None else asked.seed
     stores = [asked.store] if asked.store else list(PLACES)
     failed = 0
-    for nth, store in enumerate(stores):
+    for store in stores:
         share = None if until is None else time.monotonic() + until / len(stores)
         session = Session(store, seed, runs, share)
         failed += _soak(session, asked.parallel)
@@ -164,8 +166,7 @@ def _slot(session: Session) -> int:
 def _report(place: Place, outcome: Outcome) -> None:
     """Everything about a failed run: what is wrong, where its files are, how to see it again."""
     lines = [
-        f"── {outcome.store}, seed {outcome.seed}: {outcome.worker_kills} worker and "
-        f"{outcome.server_kills} server kills, {outcome.seconds:.1f} s",
+        f"── {outcome.store}, seed {outcome.seed}, {outcome.seconds:.1f} s",
         *(f"   {finding}" for finding in outcome.findings.all),
         f"   files: {place.keep_for(outcome.seed)}",
         f"   again: {outcome.command}",

@@ -17,6 +17,7 @@ from tenuto.job import ARGS_LIMIT, META_LIMIT, TERMINAL, TRANSITIONS, JobState
 from tenuto.outcome import RESULT_LIMIT
 from tenuto.walk import MAX_DEPTH, MAX_DIGITS
 from tenuto.worker import JobOptions, WorkerOptions
+from tests.fences import FENCES
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -109,6 +110,12 @@ def test_the_counters_of_a_node_are_those_it_counts():
     listed = {names(row[0])[0] for row in rows(page("telemetry.md"), "counter")}
 
     assert listed == {name for path in sources for name in counted.findall(path.read_text(encoding="utf-8"))}
+
+
+def test_the_fences_are_those_that_can_be_taken_out():
+    listed = [(promise, names(test)[0]) for promise, test in rows(page("guarantees.md"), "fence")]
+
+    assert listed == [(fence.promise, fence.test) for fence in FENCES]
 
 
 # ── figures and names ─────────────────────────────────────────────────────────────────────────────

@@ -43,7 +43,7 @@ def _whole(finding: Finding) -> dict[str, object]:
 
 def _lines(finding: Finding) -> list[Text]:
     if finding.is_well:
-        return [Text("✓ ", "green").append(finding.rule, "default")]
+        return [Text.assemble(("✓ ", "green"), finding.rule)]
     lines = [Text(f"✗ {finding.rule}", "red")]
     lines += [Text(f"    {clean(id)}  {clean(detail)}") for id, detail in finding.broken[:MOST]]
     if len(finding.broken) > MOST:

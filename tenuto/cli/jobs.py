@@ -29,7 +29,6 @@ from tenuto.cli.output import (
     clean,
     coloured,
     console,
-    cut,
     document,
     instant,
     marked,
@@ -41,12 +40,13 @@ from tenuto.cli.output import (
     table,
     took,
 )
-from tenuto.errors import EmptyFilter, NotFound, TenutoError
-from tenuto.job import Failure, Job, JobState
+from tenuto.errors import CodecError, EmptyFilter, NotFound, TenutoError
+from tenuto.job import IDENTIFIERS, Failure, Job, JobState
 from tenuto.workflow import StepStatus, WorkflowStatus
 
 AnyJob = Job[Any, Any]
 
+WIDE: Final = 100  # columns of a terminal that has room for everything
 MANY: Final = 10  # more jobs than this are not changed by a filter before somebody said yes
 
 commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show, cancel, retry and delete jobs.")
@@ -99,12 +99,15 @@ def _listed(job: AnyJob) -> dict[str, Any]:
 
 
 def _print_list(jobs: Sequence[AnyJob], *, is_full: bool) -> None:
-    made = table("id", "state", ">try", ">when", "~queue", "~worker")
-    room = max(12, console().width - sum(map(len, (jobs[0].id, "discarded", "try", "when ago"))) - 12)
+    where = console()
+    has_tries = where.width >= WIDE
+    made = table("id", "state", *([">try"] if has_tries else []), ">when", "queue", "worker")
+    room = where.width - len(jobs[0].id) - len("discardedin 59m") - 8 - 5 * has_tries
+    for_queues = min(room // 2, max(5, *(len(job.queue) for job in jobs)))
     for job in jobs:
-        queue = cut(job.queue[: room // 2])
-        worker = cut(_tail(job.worker, room - len(queue)))
-        made.add_row(job.id, coloured(job.state), str(job.attempt or ""), _when(job), queue, worker)
+        tries = [str(job.attempt or "")] if has_tries else []
+        queue, worker = _tail(job.queue, for_queues), _tail(job.worker, room - for_queues - 2)
+        made.add_row(job.id, coloured(job.state), *tries, _when(job), clean(queue), clean(worker))
     say(made)
     if is_full and sys.stdout.isatty():
         say(Text(f"older ones: --before {jobs[-1].id}", FAINT))
@@ -198,7 +201,7 @@ def _print_job(shown: _Shown) -> None:
         "attempted": instant(job.attempted_at) + (f" by {job.attempted_by}" if job.attempted_by else ""),
         "finished": instant(job.finished_at),
         "args": preview(job.args, most=10_000),
-        "meta": preview(job.meta, most=10_000) if job.meta else "",
+        "meta": _own_meta(job),
         "result": _result(step) if step is not None else "",
     }
     say(pairs(facts))
@@ -210,7 +213,7 @@ def _print_job(shown: _Shown) -> None:
 
 def _state(job: AnyJob) -> Text:
     asked = " (cancel asked)" if job.cancel_requested_at and not job.state.is_terminal else ""
-    return marked(job.state).append(asked, FAINT)
+    return Text.assemble(marked(job.state), (asked, FAINT))
 
 
 def _extras(job: AnyJob) -> str:
@@ -224,6 +227,15 @@ def _place_of(shown: _Shown) -> str:
     named = shown.workflow.name if shown.workflow is not None and shown.workflow.name else ""
     step = f"step {shown.step.name} of " if shown.step is not None else ""
     return f"{step}{named} {shown.job.workflow_id}".replace("  ", " ")
+
+
+def _own_meta(job: AnyJob) -> str:
+    """What the user wrote into meta: the workflow is told elsewhere."""
+    meta: Any = job.meta
+    if isinstance(meta, CodecError):  # it cannot be read
+        return preview(meta)
+    own = {key: value for key, value in meta.items() if key not in IDENTIFIERS}
+    return preview(own, most=10_000) if own else ""
 
 
 def _unmet(shown: _Shown) -> list[str]:
@@ -241,7 +253,7 @@ def _result(step: StepStatus) -> str:
 
 
 def _print_failure(failure: Failure) -> None:
-    head = Text(f"\nattempt {failure.attempt}, {instant(failure.at)}: ", FAINT)
+    head = Text().append(f"\nattempt {failure.attempt}, {instant(failure.at)}: ", FAINT)
     say(head.append(clean(f"{failure.type}: {failure.message}", keep="\n"), "red"))
     if failure.traceback:
         say(Text(clean(failure.traceback.rstrip(), keep="\n\t")))

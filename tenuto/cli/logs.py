@@ -26,11 +26,13 @@ def set_up(level: Level, *, as_json: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Json() if as_json else Plain())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    if level is not Level.DEBUG:
+        logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # an outage is told once, as an event
     telemetry.attach(telemetry.log_events, *(event for event in telemetry.EVENTS if event != "node.start"))
 
 
 class Plain(logging.Formatter):
-    """`12:00:00 INFO    job.stop  job=0192… worker=mail.send queue=mail attempt=1 state=completed duration=0.012`"""
+    """`12:00:00 INFO    job.stop     mail.send 0192… state=completed duration=0.012`"""
 
     def format(self, record: logging.LogRecord) -> str:
         fields: Mapping[str, Any] = getattr(record, "tenuto", {})
@@ -57,15 +59,14 @@ class Json(logging.Formatter):
 
 
 def _event(fields: Mapping[str, Any]) -> str:
-    """An event's fields in a line, a job's own ones among them."""
-    flat: dict[str, Any] = {}
-    for name, value in fields.items():
-        if name == "job" and isinstance(value, Mapping):
-            parts = cast("Mapping[str, Any]", value)
-            flat |= {"job" if key == "id" else key: part for key, part in parts.items()}
-        elif name != "event":
-            flat[name] = value
-    return f"{fields['event']:<12} " + " ".join(f"{name}={_value(value)}" for name, value in flat.items())
+    """An event's fields in a line, with the job it is about in front."""
+    told = [f"{fields['event']:<12}"]
+    job = fields.get("job")
+    if isinstance(job, Mapping):
+        about = cast("Mapping[str, Any]", job)
+        told += [about["worker"], about["id"], *([f"attempt={about['attempt']}"] if about["attempt"] > 1 else [])]
+    told += [f"{name}={_value(value)}" for name, value in fields.items() if name != "event" and value is not job]
+    return " ".join(told)
 
 
 def _value(value: Any) -> str:

@@ -14,6 +14,7 @@ from tenuto.job import JobState
 from tenuto.workflow import StepStatus, WorkflowStatus
 
 DEEPEST: Final = 8  # indentations; what lies deeper is drawn there, one below the other, and names all its deps
+BAR: Final = 24  # characters
 NAMED: Final = 3  # deps of a step that are named beside it, at most
 
 _TELLING: Final = ("discarded", "deleted", "executing", "retryable", "cancelled", "available", "scheduled", "suspended")
@@ -29,30 +30,50 @@ def tree(status: WorkflowStatus, *, most: int | None = None) -> Table:
     made = table("~step", "state", ">try", ">took", "~result")
     for line in _drawn(_laid_out(status.steps), most):
         if isinstance(line.what, Counter):
-            told = f"… {line.what.total():,} more: {counted(line.what)}"
-            made.add_row(cut(line.guide + told, FAINT))
+            made.add_row(cut(f"{line.guide}… {_summed(line.what)}", FAINT))
         else:
             made.add_row(*_cells(line.guide, line.what))
     return made
 
 
 def heading(status: WorkflowStatus) -> Text:
-    """The workflow in one line: its name and id, how it ended or how far it is, and how long that took."""
+    """The workflow in two lines: its name and id and how it stands; how far it is, and for how long it has run."""
     state = status.outcome or status.state
     glyph, style = GLYPHS[state]
-    line = Text(f"{glyph} {clean(status.name)} " if status.name else f"{glyph} ", style)
-    line.append(status.id, FAINT).append(f"  {state}", style)
-    line.append(f"  {progress(status)}")
     lasted = since(status.inserted_at) if status.duration is None else status.duration.total_seconds()
-    line.append(f"  {took(lasted)}", FAINT)
-    return line.append(f"  run {status.runs}" if status.runs > 1 else "", FAINT)
+    again = f", run {status.runs}" if status.runs > 1 else ""
+    return Text.assemble(
+        (f"{glyph} ", style),
+        (f"{clean(status.name)}  " if status.name else "", "bold"),
+        (status.id, FAINT),
+        (f"  {state}{again}\n", style),
+        _bar(status),
+        f"  {progress(status)}",
+        (f"  {took(lasted)}", FAINT),
+    )
+
+
+def _bar(status: WorkflowStatus) -> Text:
+    """What has settled, well and not, and what is left, in a bar where each part that there is can be seen."""
+    bad = status.cancelled + status.discarded + status.deleted
+    parts = {"green": status.completed, "red": bad, FAINT: status.unfinished}
+    bar = Text()
+    for style, steps in parts.items():
+        bar.append("━" * (max(1, round(BAR * steps / status.total)) if steps else 0), style)
+    bar.truncate(BAR)
+    return bar
 
 
 def progress(status: WorkflowStatus) -> str:
-    """How many steps have settled, and how many of them not well: `12 of 40 steps, 1 discarded`."""
-    bad = {"cancelled": status.cancelled, "discarded": status.discarded, "deleted": status.deleted}
+    """How many steps have settled, how many of them not well, and how many run: `12 of 40 steps, 1 discarded`."""
+    told = {
+        "cancelled": status.cancelled,
+        "discarded": status.discarded,
+        "deleted": status.deleted,
+        "executing": sum(step.state == "executing" for step in status.steps),
+    }
     settled = f"{status.total - status.unfinished:,} of {status.total:,} steps"
-    return ", ".join(filter(None, [settled, counted(bad)]))
+    return ", ".join(filter(None, [settled, counted(told)]))
 
 
 # ── where each step stands ────────────────────────────────────────────────────────────────────────
@@ -111,7 +132,7 @@ def _laid_out(steps: Iterable[StepStatus]) -> list[_Place]:
 def _drawn(places: Sequence[_Place], most: int | None) -> list[_Line]:
     """The lines of the drawing, at most `most`."""
     room = len(places) if most is None else min(most, len(places))
-    ranked = sorted(places, key=_rank) if room < len(places) else list(places)
+    ranked = _ranked(places) if room < len(places) else places
     while True:
         shown = _shown(ranked, room)
         lines = list(_lines([place for place in places if place.above is None], shown, "", is_top=True))
@@ -120,10 +141,15 @@ def _drawn(places: Sequence[_Place], most: int | None) -> list[_Line]:
         room -= max(1, (len(lines) - most) // 2)
 
 
-def _rank(place: _Place) -> tuple[int, bool]:
-    """What tells most comes first; among the rest, steps that nothing hangs below: they hold what came of it all."""
-    state = place.step.state
-    return _TELLING.index(state) if state in _TELLING else len(_TELLING), bool(place.below)
+def _ranked(places: Sequence[_Place]) -> list[_Place]:
+    """What tells most comes first; among the rest, the steps that no other needs: they hold what came of it all."""
+    needed = {dep for place in places for dep in place.step.deps}
+
+    def rank(place: _Place) -> tuple[int, bool]:
+        state = place.step.state
+        return _TELLING.index(state) if state in _TELLING else len(_TELLING), place.step.name in needed
+
+    return sorted(places, key=rank)
 
 
 def _shown(ranked: Iterable[_Place], room: int) -> set[str]:
@@ -159,6 +185,12 @@ def _all_below(place: _Place) -> Iterator[_Place]:
         yield from _all_below(each)
 
 
+def _summed(counts: "Counter[str]") -> str:
+    """`12 more: 10 completed, 2 executing`, or `12 more, all completed`."""
+    told = f", all {next(iter(counts))}" if len(counts) == 1 and counts.total() > 1 else f": {counted(counts)}"
+    return f"{counts.total():,} more{told}"
+
+
 def _by_state(counts: Mapping[str, int]) -> "Counter[str]":
     """The counts in the order of the states, for reading."""
     known = [*map(str, JobState), "deleted"]
@@ -171,7 +203,8 @@ def _by_state(counts: Mapping[str, int]) -> "Counter[str]":
 def _cells(guide: str, drawn: _Drawn) -> tuple[Text, ...]:
     step = drawn.step
     glyph, style = GLYPHS.get(step.state, ("?", "default"))
-    name = Text(guide, FAINT).append(f"{glyph} ", style).append(clean(step.name)).append(_others(drawn.others), FAINT)
+    others = (_others(drawn.others), FAINT)
+    name = Text.assemble((guide, FAINT), (f"{glyph} ", style), clean(step.name), others)
     attempt = str(step.attempt) if step.attempt else ""
     return cut(name), coloured(step.state), Text(attempt), Text(took(_lasted(step)), FAINT), cut(_outcome(step))
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final, TypeAlias
 import typer
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from tenuto.cli.door import BROKEN, ask
@@ -141,14 +140,7 @@ async def _watch_live(workflow: WorkflowHandle, terminal: Console) -> WorkflowSt
 
 
 def _frame(status: WorkflowStatus, terminal: Console) -> Group:
-    bar = ProgressBar(
-        total=status.total,
-        completed=status.total - status.unfinished,
-        width=min(40, terminal.width),
-        complete_style="red" if status.discarded or status.deleted else "cyan",
-        finished_style="green" if status.outcome == "completed" else "red",
-    )
-    return Group(heading(status), bar, tree(status, most=max(3, terminal.height - 5)))
+    return Group(heading(status), tree(status, most=max(3, terminal.height - 5)))
 
 
 async def _watch_plainly(workflow: WorkflowHandle) -> WorkflowStatus:

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
+from select import POLLIN, poll
 from typing import Any, Final, ParamSpec, TypeVar
 
 import psycopg
@@ -68,6 +69,7 @@ class Postgres(Database):
             self._conninfo,
             kwargs=SESSION,
             configure=_configure,
+            check=_check_line,
             min_size=1,
             max_size=self._connections,
             timeout=WAIT_FOR_LINE,
@@ -232,6 +234,14 @@ def _adapt(connection: "AsyncConnection[Any] | Connection[Any]") -> None:
 
 async def _configure(connection: "AsyncConnection[Any]") -> None:
     _adapt(connection)
+
+
+async def _check_line(connection: "AsyncConnection[Any]") -> None:
+    """Refuse a connection whose server left while it lay idle: then its end waits to be read, which costs no query."""
+    waiting = poll()
+    waiting.register(connection.fileno(), POLLIN)
+    if waiting.poll(0):
+        await AsyncConnectionPool.check_connection(connection)
 
 
 # ── values and errors ─────────────────────────────────────────────────────────────────────────────

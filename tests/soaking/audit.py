@@ -57,7 +57,7 @@ def watch(url: str) -> None:
             file.executescript(AUDIT["sqlite"])
     else:
         with psycopg.connect(url, autocommit=True, options="-c search_path=tenuto") as connection:
-            connection.execute(AUDIT["postgres"])  # type: ignore[arg-type]
+            connection.execute(AUDIT["postgres"])
 
 
 def history(url: str) -> list[Row]:

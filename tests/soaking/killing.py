@@ -17,7 +17,7 @@ from tenuto.errors import StorageUnavailable, WaitTimedOut
 from tests.soaking.audit import watch
 from tests.soaking.checker import Findings, examine
 from tests.soaking.places import Place
-from tests.soaking.plan import Plan, draws_of, plan_of
+from tests.soaking.plan import draws_of, plan_of
 from tests.soaking.worker import work
 
 BOUND = 60.0  # seconds until a run that is not done is stuck

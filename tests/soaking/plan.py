@@ -12,7 +12,7 @@ from tests.soaking import worker
 
 STEPS = 200
 LONGEST = 20  # milliseconds a step takes
-FAILING = SNOOZING = 3  # steps a workflow; each waits for the stager, which comes once a second
+FAILING = SNOOZING = 2  # steps a workflow; each waits for the stager, which comes once a second
 STORING = 8  # steps that store their result before they return
 
 

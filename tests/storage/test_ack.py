@@ -302,3 +302,18 @@ async def test_suspicion_is_cleared_by_any_settling_but_a_release(clock, claimer
 
     assert released.suspicions == 1
     assert (await stored(clock, suspect)).suspicions == 0
+
+
+async def test_a_suspect_that_is_released_after_a_cancel_is_suspected_no_more(clock, claimer):
+    await clock.run(store.enqueue, plain())
+    await claimer.claim()
+    await claimer.die()
+    await clock.run(upkeep.rescue, judge=True)
+    survivor = await Claimer(clock, "node-2").start()
+    (suspect,) = await survivor.claim_suspect()
+    await clock.run(steer.cancel, [suspect.id])
+
+    await survivor.end(suspect, RELEASED)
+
+    after = await stored(clock, suspect)
+    assert (after.state, after.suspicions) == (CANCELLED, 0)

@@ -96,6 +96,18 @@ async def test_an_attempt_that_was_taken_back_is_not_gated(clock, claimer, table
     assert tables.all() == before
 
 
+async def test_an_attempt_that_was_taken_back_does_not_gate_the_next_one(clock, claimer, tables, flow):
+    early = await claimer.claimed(flow["c"])
+    await clock.run(upkeep.disown, [claimer.id], [])
+    await claimer.claim()
+    before = tables.all()
+
+    settled = await claimer.give_back(settle(early, GATED))
+
+    assert settled.ids == []
+    assert tables.all() == before
+
+
 async def test_the_attempt_that_was_gated_settles_nothing_more(clock, claimer, flow):
     early = await claimer.claimed(flow["c"])
     await claimer.end_steps(flow, c=GATED)

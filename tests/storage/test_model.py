@@ -15,6 +15,7 @@ from hypothesis.stateful import (
     initialize,
     invariant,
     multiple,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -72,15 +73,17 @@ class Verbs(RuleBasedStateMachine):
     jobs = Bundle("jobs")
     attempts = Bundle("attempts")
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(target=jobs, flow=graphs())
+    def begin(self, flow: Flow) -> Any:
         self.tables.clear()
         self.model = Model(NOON)
         self.database.now = NOON
         self.verb = ""
+        self.claimed: list[Any] = []
         self.before: dict[str, list[Row]] = self.tables.all()
         for node in NODES:
             self._register(node)
+        return self.enqueue_workflow(flow)
 
     def _register(self, node: str) -> None:
         claimer = Claimer(self.database, node)
@@ -101,6 +104,16 @@ class Verbs(RuleBasedStateMachine):
             self._register(node)
         *_, newest = [id for id, producer in self.model.producers.items() if producer.node == node]
         return newest
+
+    def _due(self, *, suspects: bool) -> bool:
+        return any(
+            job.state == "available" and (job.suspicions > 0) == suspects for job in self.model.jobs.values()
+        )
+
+    def _overtaken(self) -> list[Any]:
+        """Attempts of jobs that are running again."""
+        running = {job.id: job.epoch for job in self.model.jobs.values() if job.state == "executing"}
+        return [job for job in self.claimed if job.epoch < running.get(job.id, 0)]
 
     def _starts(self, verb: str) -> None:
         self.verb = verb
@@ -124,6 +137,7 @@ class Verbs(RuleBasedStateMachine):
         self.run(flow.enqueue)
         return multiple(*flow.ids())
 
+    @precondition(lambda self: self._due(suspects=False))
     @rule(target=attempts, node=st.sampled_from(NODES), demand=st.integers(1, 4))
     def claim(self, node: str, demand: int) -> Any:
         self._starts("claim")
@@ -131,8 +145,10 @@ class Verbs(RuleBasedStateMachine):
         expected = self.model.claim(producer, demand)
         claimed = self.run(store.claim, "default", demand, producer, node)
         assert [job.id for job in claimed] == expected
+        self.claimed += claimed
         return multiple(*claimed)
 
+    @precondition(lambda self: self._due(suspects=True))
     @rule(target=attempts, node=st.sampled_from(NODES))
     def claim_suspect(self, node: str) -> Any:
         self._starts("claim")
@@ -140,6 +156,7 @@ class Verbs(RuleBasedStateMachine):
         expected = self.model.claim(producer, 1, suspects=True)
         claimed = self.run(store.claim_suspect, "default", producer, node)
         assert [job.id for job in claimed] == expected
+        self.claimed += claimed
         return multiple(*claimed)
 
     @rule(batch=st.lists(st.tuples(attempts, outcomes), min_size=1, max_size=4, unique_by=lambda pair: pair[0].id))
@@ -150,6 +167,12 @@ class Verbs(RuleBasedStateMachine):
         expected = self.model.ack(acks)
         settled = self._both(store.ack, acks)
         assert sorted(settled.ids) == sorted(expected)
+
+    @precondition(lambda self: self._overtaken())
+    @rule(data=st.data(), outcome=outcomes)
+    def ack_what_was_taken_away(self, data: st.DataObject, outcome: Any) -> None:
+        """An attempt whose job runs again, elsewhere or here: the one that only the epoch tells apart."""
+        self.ack([(data.draw(st.sampled_from(self._overtaken())), outcome)])
 
     @rule(job=attempts)
     def store_result(self, job: Any) -> None:

@@ -57,8 +57,7 @@ class Load:
     async def _run(self) -> None:
         while not self._is_enough:
             jobs = [note.new(self.stored + nth) for nth in range(AT_A_TIME)]
-            while not await self._is_stored(jobs):
-                await asyncio.sleep(0.05)  # before the next try
+            await eventually(lambda jobs=jobs: self._is_stored(jobs), within=60)  # type: ignore[misc]
             self.stored += len(jobs)
             await asyncio.sleep(0.02)  # some thousand jobs a second are enough
 
@@ -76,7 +75,7 @@ class Load:
 
 
 async def is_done(app: Tenuto) -> bool:
-    return {state for queue in (await app.counts()).values() for state in queue} == {"completed"}
+    return {state for counted in (await app.counts()).values() for state in counted} == {"completed"}
 
 
 async def nodes_of(app: Tenuto) -> int:
@@ -94,7 +93,7 @@ def has_ended_since(crew: Crew, pid: int, instant: float) -> bool:
 @pytest.mark.parametrize("end", ["stop", "kill"])
 async def test_workers_go_on_by_themselves_after_an_outage(app, crew, own_postgres, end):
     short, long = crew.work(lease=SHORT, own="short"), crew.work(lease=LONG, own="long")
-    moved = await app.enqueue([linger.options(queue="short").new(nth, AWAY + 2) for nth in range(-10, -5)])
+    moved = await app.enqueue([linger.options(queue="short").new(nth, SHORT * 2) for nth in range(-10, -5)])
     unmoved = await app.enqueue([linger.options(queue="long").new(nth, AWAY + 2) for nth in range(-5, 0)])
     await eventually(lambda: len(crew.log.lines("begin")) == 10)
     load = Load(app)
@@ -136,9 +135,10 @@ async def test_a_server_that_hangs_fences_a_node_in_time(app, crew, own_postgres
 @contextmanager
 def hanging(server: PostgresServer) -> Iterator[None]:
     """Every process of the server stands still: no answer, and no error either."""
-    (data,) = psycopg.connect(server.url).execute("show data_directory").fetchone()  # type: ignore[misc]
-    pid = int((Path(data) / "postmaster.pid").read_text().splitlines()[0])
-    processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    with psycopg.connect(server.url) as connection:
+        (data,) = connection.execute("show data_directory").fetchone() or ("",)
+    postmaster = psutil.Process(int((Path(data) / "postmaster.pid").read_text().splitlines()[0]))
+    processes = [postmaster, *postmaster.children(recursive=True)]
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.suspend()
@@ -153,6 +153,23 @@ def hanging(server: PostgresServer) -> Iterator[None]:
 async def counter(app: Tenuto, name: str) -> int:
     """A counter over all live nodes."""
     return sum(node.counters.get(name, 0) for node in (await app.health()).nodes)
+
+
+async def test_a_worker_told_to_end_during_an_outage_ends_and_others_take_over(app, crew, own_postgres):
+    ending = crew.work(lease=SHORT, grace=0.5)
+    jobs = await app.enqueue([linger.new(nth, 1.0) for nth in range(5)])
+    await eventually(lambda: len(crew.log.running(ending.pid)) == 5)
+
+    own_postgres.kill()
+    ending.terminate()
+    await eventually(lambda: ending.poll() is not None, within=30)
+    own_postgres.start()
+    crew.work(lease=SHORT)
+    await eventually(lambda: is_done(app), within=30)
+
+    assert ending.returncode == 0
+    assert {(await app.fetch(job)).attempt for job in jobs} == {1}
+    assert settled_twice(own_postgres.url) == {}
 
 
 @pytest.mark.parametrize("whose", ["%listen%", "%"], ids=["the listening ones", "all of them"])

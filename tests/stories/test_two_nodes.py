@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -113,7 +113,7 @@ async def test_a_job_that_kills_its_process_is_discarded_and_its_neighbours_comp
     deaths = 0
     while (await app.fetch(poison)).state != "discarded":
         node = crew.work(slots=10)
-        await eventually(lambda node=node: ended(app, node, poison))
+        await eventually(partial(ended, app, node, poison))
         deaths += node.poll() is not None
     await eventually(lambda: is_idle(app))
 

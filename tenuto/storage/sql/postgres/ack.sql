@@ -2,7 +2,7 @@
 --      cancel that came first turns any ending into cancelled.
 -- in:    acks json, cancelled text, now timestamptz
 -- out:   id uuid, state text, queue text, workflow_id uuid, has_dependents boolean
--- lock:  the jobs, in the order of the document, which is by id
+-- lock:  jobs by id
 -- plan:  jobs_pkey
 with t as materialized (select coalesce(%(now)s::timestamptz, clock_timestamp()) as now),
 a as materialized (
@@ -15,7 +15,9 @@ b as materialized (
         case when j.cancel_requested_at is null then a.state else 'cancelled' end as state,
         coalesce(a.error, case when j.cancel_requested_at is not null then %(cancelled)s end) as error
     from a
-    join {schema}.jobs j on j.id = a.id and j.epoch = a.epoch and j.state = 'executing'
+    join {schema}.jobs j on j.id = a.id
+    where coalesce(j.state = 'executing', false)  -- so that old statistics of what runs do not choose the plan
+    order by a.id
     for update of j
 )
 update {schema}.jobs j
@@ -37,5 +39,5 @@ set state = b.state,
     end,
     finished_at = case when b.state in ('completed', 'cancelled', 'discarded') then t.now end
 from b, t
-where j.id = b.id and j.epoch = b.epoch and j.state = 'executing'
+where j.id = b.id
 returning j.id, j.state, j.queue, j.workflow_id, j.has_dependents

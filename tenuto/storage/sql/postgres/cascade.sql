@@ -9,7 +9,7 @@ doomed (id, needs_id, state) as (
     select e.job_id, x.id, x.state
     from ended x
     join {schema}.edges e on e.needs_id = x.id and not e.met
-    join {schema}.jobs j on j.id = e.job_id and j.state = 'suspended'
+    join {schema}.jobs j on j.id = e.job_id and coalesce(j.state = 'suspended', false)
     where (x.state = 'cancelled' and not e.ignore_cancelled)
         or (x.state = 'discarded' and not e.ignore_discarded)
         or (x.state = 'deleted' and not e.ignore_deleted)
@@ -19,7 +19,7 @@ doomed (id, needs_id, state) as (
     cross join lateral (
         select e.job_id
         from {schema}.edges e
-        join {schema}.jobs j on j.id = e.job_id and j.state = 'suspended'
+        join {schema}.jobs j on j.id = e.job_id and coalesce(j.state = 'suspended', false)
         where e.needs_id = d.id and not e.met and not e.ignore_cancelled
         offset 0  -- step by step along the index: joined as a whole, each turn would read every edge there is
     ) e
@@ -39,5 +39,5 @@ set state = 'cancelled',
         || to_json('it needs step ' || coalesce(f.name, '?') || ', which was ' || f.state)::text
         || ',"traceback":""}]'
 from first f, t
-where j.id = f.id and j.state = 'suspended'
+where j.id = f.id and coalesce(j.state = 'suspended', false)  -- so that old statistics do not choose the plan
 returning j.id, j.state, j.queue, j.workflow_id, j.has_dependents

@@ -21,7 +21,8 @@ b as materialized (
             then '{"kind":"cancel","type":"Cancel","message":' || to_json(a.spoilt)::text || ',"traceback":""}'
         end as error
     from a
-    join {schema}.jobs j on j.id = a.id and j.epoch = a.epoch and j.state = 'executing'
+    join {schema}.jobs j on j.id = a.id and j.epoch = a.epoch
+    where coalesce(j.state = 'executing', false)  -- so that old statistics of what runs do not choose the plan
 )
 update {schema}.jobs j
 set state = case when b.error is not null then 'cancelled' when b.unmet > 0 then 'suspended' else 'available' end,
@@ -36,5 +37,5 @@ set state = case when b.error is not null then 'cancelled' when b.unmet > 0 then
             || ',' || substr(b.error, 2) || ']'
     end
 from b, t
-where j.id = b.id and j.epoch = b.epoch and j.state = 'executing'
+where j.id = b.id
 returning j.id, j.state, j.queue, j.workflow_id, j.has_dependents

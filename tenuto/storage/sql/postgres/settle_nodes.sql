@@ -12,5 +12,5 @@ set fate = x.state,
     result = coalesce(x.result, n.result),
     result_at = case when x.result is null then n.result_at else t.now end
 from x, t
-where n.job_id = x.id and n.fate is null
+where n.job_id = x.id and coalesce(n.fate is null, false)  -- so that old statistics do not choose the plan
 returning n.workflow_id, n.fate

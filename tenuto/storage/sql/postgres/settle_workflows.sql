@@ -2,12 +2,15 @@
 --                   the workflow, and a step that lives again revives it.
 -- in:    deltas json, now timestamptz
 -- out:   id uuid, name text, state text, outcome text
--- lock:  the workflows, in the order of the document, which is by id
+-- lock:  workflows by id
 -- plan:  workflows_pkey
 with t as materialized (select coalesce(%(now)s::timestamptz, clock_timestamp()) as now),
 d as materialized (
     select * from jsonb_to_recordset(%(deltas)s::jsonb) as d (
         id uuid, completed int, cancelled int, discarded int, deleted int)
+),
+locked as materialized (
+    select w.id from {schema}.workflows w join d on w.id = d.id order by w.id for update of w
 )
 update {schema}.workflows w
 set unfinished = w.unfinished - d.completed - d.cancelled - d.discarded - d.deleted,
@@ -29,6 +32,6 @@ set unfinished = w.unfinished - d.completed - d.cancelled - d.discarded - d.dele
     finished_at = case
         when w.unfinished - d.completed - d.cancelled - d.discarded - d.deleted = 0 then t.now
     end
-from d, t
-where w.id = d.id
+from locked, d, t
+where w.id = locked.id and d.id = locked.id
 returning w.id, w.name, w.state, w.outcome

@@ -19,7 +19,7 @@ set state = case when jobs.cancel_requested_at is null then a.state else 'cancel
     attempt = jobs.attempt - case when a.is_spent then 0 else 1 end,
     epoch = jobs.epoch + case when a.state = 'available' and jobs.cancel_requested_at is null then 1 else 0 end,
     snoozes = jobs.snoozes + case when a.state = 'scheduled' then 1 else 0 end,
-    suspicions = case when a.state = 'available' then jobs.suspicions else 0 end,
+    suspicions = case when a.state = 'available' and jobs.cancel_requested_at is null then jobs.suspicions else 0 end,
     errors = case
         when coalesce(a.error, jobs.cancel_requested_at) is null then jobs.errors
         else case coalesce(a.errors, jobs.errors)
@@ -37,5 +37,5 @@ set state = case when jobs.cancel_requested_at is null then a.state else 'cancel
         when jobs.cancel_requested_at is not null or a.state in ('completed', 'cancelled', 'discarded') then t.now
     end
 from a, t
-where jobs.id = a.id and jobs.epoch = a.epoch and jobs.state = 'executing'
+where jobs.id = a.id and jobs.state = 'executing'
 returning id, state, queue, workflow_id, has_dependents

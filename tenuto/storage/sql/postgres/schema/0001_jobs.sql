@@ -93,7 +93,7 @@ create table {schema}.edges (
     primary key (job_id, needs_id)
 );
 
-create index edges_needs on {schema}.edges (needs_id) where not met;
+create index edges_needs on {schema}.edges (needs_id);
 
 create table {schema}.producers (
     id uuid primary key,

@@ -88,7 +88,7 @@ create table edges (
     primary key (job_id, needs_id)
 ) strict;
 
-create index edges_needs on edges (needs_id) where not met;
+create index edges_needs on edges (needs_id);
 
 create table producers (
     id text not null primary key,
