@@ -17,6 +17,7 @@ import asyncio
 import os
 import platform
 import signal
+import sys
 import sysconfig
 import threading
 import time
@@ -143,7 +144,7 @@ async def run(console: Console, file: Path, *, begin_anew: bool, kill_half_way: 
         show_graph(console, status)
         if status.outcome == "completed":
             show_report(console, await app.workflow(id).result("report"), status, await processes(app, status))
-        show_way_on(console, file, id)
+        show_way_on(console, file, status)
         return status.outcome == "completed"
 
 
@@ -278,9 +279,15 @@ def show_report(console: Console, found: dict[str, Any], status: WorkflowStatus,
         console.print(f"\nOf the {by.total()} parts {told}; what was done before the kill was not done again.")
 
 
-def show_way_on(console: Console, file: Path, id: str) -> None:
+def show_way_on(console: Console, file: Path, status: WorkflowStatus) -> None:
     """Where the data lies, and what to try next."""
-    console.print(f"\nIt all lies in {file}", soft_wrap=True, highlight=False)
+    script = Path(sys.executable).with_name("tenuto")
+    tenuto = os.path.relpath(script) if script.exists() else f"{sys.executable} -m tenuto"
+    failed = next(step.job_id for step in status.steps if step.name == FAILS_ONCE)
+    console.print(f"\nIt all lies in {file}\nLook around:\n", style="bold", soft_wrap=True, highlight=False)
+    console.print(f"  export TENUTO_URL=sqlite:///{file}", soft_wrap=True, highlight=False)
+    for words in (f"workflows show {status.id}", f"jobs show {failed}", "queues list", "doctor"):
+        console.print(f"  {tenuto} {words}", soft_wrap=True, highlight=False)
 
 
 def main() -> int:

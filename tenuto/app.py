@@ -3,19 +3,17 @@
 import asyncio
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeAlias, TypeVar, overload
 from uuid import UUID
 
 from tenuto import doctor
+from tenuto.address import open_database
 from tenuto.config import Config
 from tenuto.doctor import Finding, Health, NodeHealth, QueueStatus
 from tenuto.errors import (
     ConfigError,
     EmptyFilter,
-    InvalidUrl,
     JobNotFound,
-    MissingExtra,
     NotStarted,
     UnknownWorker,
 )
@@ -27,8 +25,7 @@ from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier
 from tenuto.runtime.producer import tell_settled
 from tenuto.storage import reading, steer, store, upkeep
-from tenuto.storage.database import Database, Hint, Verb
-from tenuto.storage.sqlite import SQLite
+from tenuto.storage.database import Hint, Verb
 from tenuto.storage.steer import Changes, Filter, Steered
 from tenuto.worker import resolve
 from tenuto.workflow import Workflow, WorkflowStatus
@@ -155,7 +152,7 @@ class Tenuto:
             self._crew.hurry()
 
     async def _prepare_tables(self) -> None:
-        if isinstance(self.database, SQLite):
+        if self.database.migrates_itself:
             await self._migrate(only_empty=not self.config.queues)
         await self.database.read(upkeep.check_schema, "tenuto migrate")
 
@@ -394,30 +391,6 @@ class Tenuto:
     async def _read(self, verb: Callable[P, Verb[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         self._check_open()
         return await self.database.read(verb, *args, **kwargs)
-
-
-def open_database(config: Config) -> Database:
-    """The database that the URL names, not yet connected. Raises InvalidUrl, MissingExtra, SQLiteTooOld."""
-    scheme, _, rest = config.url.partition("://")
-    if scheme == "sqlite":
-        return _sqlite(rest, config)
-    if scheme in ("postgres", "postgresql"):
-        try:
-            from tenuto.storage.postgres import Postgres
-        except ImportError:
-            raise MissingExtra("PostgreSQL", "postgres") from None
-        return Postgres(config.url, schema=config.namespace, connections=config.connections)
-    told = repr(scheme[:20]) if scheme.isalnum() and scheme != config.url else "something else"  # no secrets
-    raise InvalidUrl(f"a URL begins with sqlite:/// or postgresql://, and this one with {told}")
-
-
-def _sqlite(rest: str, config: Config) -> Database:
-    path = rest.removeprefix("/").partition("?")[0]
-    if not rest.startswith("/") or not path or path.startswith(":memory"):
-        raise InvalidUrl("an SQLite URL names a file: sqlite:///jobs.db, or sqlite:////var/lib/jobs.db")
-    if config.namespace != "tenuto":
-        raise InvalidUrl("schema= is for PostgreSQL; on SQLite give each app a file of its own")
-    return SQLite(Path(path))
 
 
 def _as_given(stored: Sequence[AnyJob], given: Sequence[AnyJob]) -> list[AnyJob]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import builtins
 import re
+import shlex
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from tenuto import errors, telemetry
+from tenuto.cli.root import root
 from tenuto.config import Config
 from tenuto.failure import ERROR_LIMIT, ERRORS_KEPT
 from tenuto.job import ARGS_LIMIT, META_LIMIT, TERMINAL, TRANSITIONS, JobState
@@ -156,3 +159,43 @@ def test_a_file_that_a_page_links_to_is_there(path):
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
 
     assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+# ── commands ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def commands(text: str) -> list[list[str]]:
+    """Every `tenuto …` command of a page, in words; placeholders are left out."""
+    spans = re.findall(r"`(tenuto [^`]+)`", text)
+    lines = re.findall(r"^\$ (tenuto [^#\n]+)", text, re.MULTILINE)
+    return [
+        [word for word in shlex.split(each)[1:] if not word.isupper() and "[" not in word] for each in spans + lines
+    ]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(DOCS.parent)))
+def test_a_command_that_a_page_names_is_there_with_its_options(path):
+    for words in commands(path.read_text(encoding="utf-8")):
+        found: Any = typer.main.get_command(root)
+        for word in words:
+            if hasattr(found, "commands") and not word.startswith("-"):
+                assert word in found.commands, words
+                found = found.commands[word]
+            elif word.startswith("--"):
+                known = {name for parameter in found.params for name in parameter.opts}
+                assert word in known | {"--url", "--schema"}, words
+
+
+def test_every_command_is_in_the_list():
+    listed = {
+        " ".join(word for word in words if not word.startswith("-")) for words in commands(page("guides/operating.md"))
+    }
+    tree: Any = typer.main.get_command(root)
+
+    there = {
+        f"{name} {below}".strip()
+        for name, command in tree.commands.items()
+        for below in getattr(command, "commands", {"": None})
+    }
+
+    assert there - listed == set()

@@ -10,6 +10,7 @@ import ast
 import asyncio
 import inspect
 import io
+import os
 import re
 import signal
 import subprocess
@@ -30,6 +31,7 @@ from tests.test_house import code_lines
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+FROM_HERE = {**os.environ, "PYTHONPATH": str(ROOT)}
 PAGES = [ROOT / "README.md", *sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)]
 FENCE = re.compile(r"^```(?P<language>\w+)[^\n]*\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -124,7 +126,7 @@ def test_the_readme_shows_a_workflow_in_twenty_five_lines(tmp_path):
 
 def run_demo(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     program = [sys.executable, str(ROOT / "examples" / "stdlib_report.py"), "--folder", str(folder), *options]
-    return subprocess.run(program, capture_output=True, text=True, timeout=90, check=False, cwd=ROOT)
+    return subprocess.run(program, capture_output=True, text=True, timeout=90, check=False, cwd=ROOT, env=FROM_HERE)
 
 
 @pytest.mark.timeout(200)
@@ -139,6 +141,13 @@ def test_the_demo_goes_on_where_a_kill_stopped_it(tmp_path):
     assert "was not done again" in again.stdout
     assert re.search(r"^email +completed +2, 1 failed ", again.stdout, re.MULTILINE)
     assert re.search(r"^json +completed +1, 1 snooze ", again.stdout, re.MULTILINE)
+    commands = re.findall(r"^  (\S.*)$", again.stdout.split("Look around:")[1], re.MULTILINE)
+    assert len(commands) == 5
+    tried = subprocess.run(
+        ["sh", "-ec", "\n".join(commands)], capture_output=True, text=True, cwd=ROOT, check=False, env=FROM_HERE
+    )
+    assert tried.returncode == 0, (tried.stdout, tried.stderr)
+    assert "staged: the first attempt of this step always fails" in tried.stdout
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=name_of)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
+from pathlib import Path
 
-from tests.test_house import PACKAGE, ROOT, code_lines, sources
+from tests.test_house import PACKAGE, ROOT, code_lines, parse, sources
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 WALK = [
@@ -48,11 +50,16 @@ def test_the_walk_names_every_file_on_it_in_order():
     assert len(WALK) == 14
 
 
-def test_every_file_of_the_house_is_on_the_page_and_no_other():
-    listed = re.findall(r"^\| `([\w/]+\.py)` \|", PAGE, re.MULTILINE)
-    there = [str(path.relative_to(PACKAGE)) for path in sources("tenuto") if path.name != "__init__.py"]
+def test_every_file_of_the_house_is_on_the_page_with_the_sentence_it_opens_with():
+    listed = dict(re.findall(r"^\| `([\w/]+\.py)` \| (.*) \|$", PAGE, re.MULTILINE))
+    files = [path for path in sources("tenuto") if path.name != "__init__.py"]
 
-    assert sorted(listed) == sorted(there)
+    assert listed == {str(path.relative_to(PACKAGE)): first_paragraph(path) for path in files}
+
+
+def first_paragraph(path: Path) -> str:
+    """What the module's docstring opens with, in one line."""
+    return " ".join((ast.get_docstring(parse(path)) or "").split("\n\n")[0].split())
 
 
 def test_the_layers_on_the_page_are_the_linters():

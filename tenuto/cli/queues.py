@@ -16,7 +16,9 @@ from tenuto.handles import QueueHandle
 from tenuto.job import JobState
 
 Name: TypeAlias = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue.")]
-Slots: TypeAlias = Annotated[int, typer.Argument(min=1, max=100_000, help="How many jobs at once, on each node.")]
+Slots: TypeAlias = Annotated[
+    int, typer.Argument(metavar="SLOTS", min=1, max=100_000, help="How many jobs at once, on each node.")
+]
 
 HEADS: Final[Mapping[JobState, str]] = {
     JobState.AVAILABLE: "avail",
@@ -119,7 +121,7 @@ def scale(
     context: typer.Context,
     queue: Name,
     slots: Annotated[
-        int | None, typer.Argument(min=1, max=100_000, help="How many jobs at once, on each node.")
+        int | None, typer.Argument(metavar="[SLOTS]", min=1, max=100_000, help="How many jobs at once, on each node.")
     ] = None,
     forget: Annotated[
         bool, typer.Option("--forget", help="Instead of SLOTS: as many as each node was configured with.")

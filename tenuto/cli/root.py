@@ -65,10 +65,13 @@ def options(
     context: typer.Context,
     url: Annotated[
         str | None,
-        typer.Option(help="The database: sqlite:///jobs.db or postgresql://…; else TENUTO_URL or tenuto.toml."),
+        typer.Option(
+            metavar="URL", help="The database: sqlite:///jobs.db or postgresql://…; else TENUTO_URL or tenuto.toml."
+        ),
     ] = None,
     schema: Annotated[
-        str | None, typer.Option(help="The PostgreSQL schema that holds the tables; else TENUTO_SCHEMA or tenuto.")
+        str | None,
+        typer.Option(metavar="NAME", help="The PostgreSQL schema that holds the tables; else TENUTO_SCHEMA or tenuto."),
     ] = None,
 ) -> None:
     """Durable jobs and workflows, on SQLite or PostgreSQL."""

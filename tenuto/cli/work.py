@@ -4,6 +4,7 @@ import asyncio
 import importlib
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -32,11 +33,15 @@ def work(
     context: typer.Context,
     target: Annotated[str, typer.Argument(metavar="MODULE[:APP]", help="The module, and the app in it.")],
     queues: Annotated[
-        str | None, typer.Option(help="Queues and their slots: default=10,mail=5. Else the app's own, or settings.")
+        str | None,
+        typer.Option(
+            metavar="QUEUES", help="Queues and their slots: default=10,mail=5. Else the app's own, or settings."
+        ),
     ] = None,
-    node: Annotated[str | None, typer.Option(help="This node's name; else the machine's.")] = None,
+    node: Annotated[str | None, typer.Option(metavar="NAME", help="This node's name; else the machine's.")] = None,
     grace: Annotated[
-        float | None, typer.Option(min=0, help="Seconds that running jobs get to end when the node stops.")
+        float | None,
+        typer.Option(metavar="SECONDS", min=0, help="Seconds that running jobs get to end when the node stops."),
     ] = None,
     log_level: Annotated[logs.Level, typer.Option(help="How much is told.")] = logs.Level.INFO,
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Logs as one JSON object a line.")] = False,
@@ -146,6 +151,8 @@ def run_to_its_end(work: Coroutine[Any, Any, None]) -> None:
     loop = asyncio.new_event_loop()
     try:
         loop.run_until_complete(work)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # it ends anyway, and with code 0
         is_clear = loop.run_until_complete(_without_tasks())
     finally:
         loop.close()  # the threads of its executor end once they are idle

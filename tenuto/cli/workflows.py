@@ -39,8 +39,10 @@ commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, 
 @commands.command("list")
 def list_workflows(
     context: typer.Context,
-    state: Annotated[State | None, typer.Option(help="Workflows in this state.")] = None,
-    name: Annotated[str | None, typer.Option(help="Workflows of this name.")] = None,
+    state: Annotated[
+        State | None, typer.Option(metavar="STATE", help="Workflows that are running or finished.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Workflows of this name.")] = None,
     limit: Limit = 20,
     before: Before = None,
     as_json: AsJson = False,

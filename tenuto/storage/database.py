@@ -145,6 +145,7 @@ class Database(ABC):
     """What Tenuto asks of a database: run verbs, run them from a plain thread, tell hints and hear them."""
 
     RACES: ClassVar = 8  # how often a lost race is tried again
+    migrates_itself: ClassVar = False  # whether opening it brings its tables up to date
 
     statements: Mapping[str, Statement]
     now: datetime | None = None  # a test's clock; None is the database's own

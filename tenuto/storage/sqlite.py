@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, ClassVar, Final, ParamSpec, TypeVar
 
 from tenuto.errors import (
     Forked,
@@ -74,6 +74,8 @@ class SQLite(Database):
 
     WAL, synchronous=FULL, BEGIN IMMEDIATE. Raises SQLiteTooOld before SQLite 3.37.
     """
+
+    migrates_itself: ClassVar = True
 
     def __init__(self, path: str | Path) -> None:
         if sqlite3.sqlite_version_info < OLDEST:

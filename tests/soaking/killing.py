@@ -18,7 +18,7 @@ from tests.soaking.audit import watch
 from tests.soaking.checker import Findings, examine
 from tests.soaking.places import Place
 from tests.soaking.plan import draws_of, plan_of
-from tests.soaking.worker import work
+from tests.soaking.worker import NO_SERVER, work
 
 BOUND = 60.0  # seconds until a run that is not done is stuck
 KILLS = (4, 9)
@@ -40,6 +40,7 @@ class Outcome:
     findings: Findings = field(default_factory=Findings)
     worker_kills: int = 0
     server_kills: int = 0
+    refused: int = 0  # workers that ended by themselves, because the server was away when they started
     spared: int = 0  # kills put off, for the sake of a job that was suspected twice
     seconds: float = 0.0
 
@@ -100,26 +101,40 @@ async def run(place: Place, seed: str) -> Outcome:
     await asyncio.to_thread(watch, place.url)
     async with Tenuto(place.url) as app:
         flow = await app.enqueue(plan.workflow())
-        await _torment(app, flow.id, place, outcome, draws_of(plan.seed))
+        ended = await _torment(app, flow.id, place, outcome, draws_of(plan.seed))
         outcome.findings = await examine(app, flow, plan, place)
+    if ended is not None:
+        outcome.findings.wrong.append(f"the worker ended by itself, with {ended}")
     outcome.seconds = time.monotonic() - began
     return outcome
 
 
-async def _torment(app: Tenuto, id: str, place: Place, outcome: Outcome, draw: random.Random) -> None:
-    """Kill until the dice have had enough, then let the worker finish."""
+async def _torment(app: Tenuto, id: str, place: Place, outcome: Outcome, draw: random.Random) -> int | None:
+    """Kill until the dice have had enough, then let the worker finish; its exit code, if it did not live to the end."""
     done = asyncio.create_task(_finished(app, id))
     victim = await asyncio.to_thread(Victim, place.url, place.folder)
     try:
         for _ in range(draw.randint(*KILLS)):
-            await asyncio.wait([done], timeout=draw.uniform(*LIFE))
+            await _watch(victim, done, draw.uniform(*LIFE), outcome)
             if done.done():
                 break
             await asyncio.to_thread(_strike, victim, place, outcome, draw)
+        await _watch(victim, done, BOUND, outcome)
         await done
+        return victim.exit_code
     finally:
         done.cancel()
         await asyncio.to_thread(victim.kill)
+
+
+async def _watch(victim: Victim, done: asyncio.Task[None], seconds: float, outcome: Outcome) -> None:
+    """Let it live so long, or until all is done; one that the absence of its server ended is started again."""
+    until = time.monotonic() + seconds
+    while not done.done() and (left := until - time.monotonic()) > 0:
+        if victim.exit_code == NO_SERVER:
+            outcome.refused += 1
+            await asyncio.to_thread(victim.restart)
+        await asyncio.wait([done], timeout=min(left, 0.05))
 
 
 async def _finished(app: Tenuto, id: str) -> None:

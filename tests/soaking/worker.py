@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from tenuto import Snooze, Tenuto, current_job, job, results, telemetry
+from tenuto.errors import StorageUnavailable
 
 LEASE = 2.0  # seconds
 SLOTS = 10
+NO_SERVER = 75  # the exit code of one that found no database: EX_TEMPFAIL
 
 
 class ToldTo(Exception):
@@ -108,7 +110,10 @@ def work(url: str, folder: Path) -> None:
     telemetry.attach(_tell_finished, "workflow.finished")
     telemetry.attach(_tell_fault, "service.exception", "queue.split", "queue.quarantine")
     telemetry.attach(telemetry.log_events)
-    asyncio.run(_work(url))
+    try:
+        asyncio.run(_work(url))
+    except StorageUnavailable:
+        sys.exit(NO_SERVER)
 
 
 async def _work(url: str) -> None:

@@ -10,23 +10,32 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import (
-    Bundle,
     RuleBasedStateMachine,
     initialize,
     invariant,
-    multiple,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
 
 from tenuto.errors import NeedsUnmet
 from tenuto.job import TERMINAL, TRANSITIONS, Job, JobState
-from tenuto.outcome import DONE, GATED, RELEASED, Cancel, Discard, Failed, PutBack, Record, Snooze, settle
+from tenuto.outcome import (
+    DONE,
+    GATED,
+    RELEASED,
+    Cancel,
+    Discard,
+    Failed,
+    Outcome,
+    PutBack,
+    Record,
+    Snooze,
+    settle,
+)
 from tenuto.storage import reading, steer, store, upkeep
 from tenuto.storage.database import Database, Verb
 from tests.conftest import database_at
-from tests.storage.build import DAY, NOON, TTL, Claimer, Flow, complaints, graph
+from tests.storage.build import DAY, NOON, TTL, AnyJob, Claimer, Flow, complaints, graph
 from tests.storage.model import Model, ModelProducer
 from tests.storage.tables import Row, Tables, look_into
 
@@ -50,6 +59,15 @@ outcomes = st.sampled_from(
 )
 delays = st.sampled_from([timedelta(0), timedelta(seconds=20)])
 
+def _weighted(**weights: int) -> st.SearchStrategy[str]:
+    return st.sampled_from([word for word, weight in weights.items() for _ in range(weight)])
+
+
+MORE = {
+    "steer": _weighted(cancel=4, retry=4, workflow=2, delete=2, postpone=2, enqueue=1),
+    "keep": _weighted(time_passes=4, rescue=4, disown=4, store_result=1, resign=1, prune=1),
+}
+
 
 @st.composite
 def graphs(draw: st.DrawFn) -> Flow:
@@ -64,191 +82,181 @@ def graphs(draw: st.DrawFn) -> Flow:
 
 
 class Verbs(RuleBasedStateMachine):
-    """Every verb, on a database and on the model. `run` and `tables` come from the test."""
+    """Every verb, on a database and on the model. `run`, `database` and `tables` come from the test."""
 
     run: Callable[..., Any]
+    run_async: Callable[..., Any]
     database: Database
     tables: Tables
 
-    jobs = Bundle("jobs")
-    attempts = Bundle("attempts")
-
-    @initialize(target=jobs, flow=graphs())
-    def begin(self, flow: Flow) -> Any:
+    @initialize(flow=graphs())
+    def begin(self, flow: Flow) -> None:
         self.tables.clear()
         self.model = Model(NOON)
         self.database.now = NOON
-        self.verb = ""
-        self.claimed: list[Any] = []
         self.before: dict[str, list[Row]] = self.tables.all()
+        self.ids: list[str] = []  # every job there ever was
+        self.attempts: list[AnyJob] = []  # every claim there ever was
         for node in NODES:
             self._register(node)
-        return self.enqueue_workflow(flow)
+        self.verb = "enqueue"
+        self._enqueue_workflow(flow)
+
+    @rule(data=st.data(), verb=_weighted(claim=6, ack=8, steer=6, keep=6))
+    def a_verb_is_run(self, data: st.DataObject, verb: str) -> None:
+        """One rule for all: with a rule for each verb, most runs would have no claim or no ack in them."""
+        while verb in MORE:
+            verb = data.draw(MORE[verb])
+        self.verb = verb
+        self.model.finished.clear()
+        getattr(self, f"_{verb}")(data)
+
+    # ── the verbs ──
+
+    def _claim(self, data: st.DataObject) -> None:
+        node = data.draw(st.sampled_from(NODES))
+        producer, demand = self._producer(node), data.draw(st.integers(1, 4))
+        if self._suspects() and data.draw(st.booleans()):
+            expected = self.model.claim(producer, 1, suspects=True)
+            claimed = self.run(store.claim_suspect, "default", producer, node)
+        else:
+            expected = self.model.claim(producer, demand)
+            claimed = self.run(store.claim, "default", demand, producer, node)
+        assert [job.id for job in claimed] == expected
+        self.attempts += claimed
+
+    def _ack(self, data: st.DataObject) -> None:
+        """What runs; what was taken away and runs again elsewhere; any attempt of long ago, for a second time."""
+        given = [attempts for attempts in (self._running(), self._overtaken(), self.attempts) if attempts]
+        if not given:
+            return self._claim(data)
+        some = st.lists(st.sampled_from(data.draw(st.sampled_from(given))), min_size=1, max_size=4)
+        acks = [settle(job, data.draw(outcomes), backoff=20) for job in {job.id: job for job in data.draw(some)}.values()]
+        expected = self.model.ack(acks)
+        assert sorted(self._settled(store.ack, acks).ids) == sorted(expected)
+
+    def _store_result(self, data: st.DataObject) -> None:
+        if self.attempts:
+            job = data.draw(st.sampled_from(self.attempts))
+            expected = self.model.store_result(job.id, job.epoch, '"early"')
+            assert self.run(reading.store_result, job, '"early"') == expected
+
+    def _enqueue(self, data: st.DataObject) -> None:
+        delay, count = data.draw(delays), data.draw(st.integers(1, 3))
+        jobs = [Job("worker", schedule_in=delay, priority=nth % 2, max_attempts=2) for nth in range(count)]
+        self.model.enqueue(jobs)
+        self.run(store.enqueue, jobs)
+        assert all(job.existing for job in self.run(store.enqueue, jobs))
+        self.ids += [job.id for job in jobs]
+
+    def _workflow(self, data: st.DataObject) -> None:
+        self._enqueue_workflow(data.draw(graphs()))
+
+    def _enqueue_workflow(self, flow: Flow) -> None:
+        self.model.enqueue_workflow(flow)
+        self.run(flow.enqueue)
+        assert all(job.existing for job in self.run(flow.enqueue))
+        self.ids += flow.ids()
+
+    def _cancel(self, data: st.DataObject) -> None:
+        ids = self._some_ids(data)
+        expected = self.model.cancel(ids)
+        assert sorted(self._steered(steer.cancel, ids).ids) == sorted(expected)
+
+    def _retry(self, data: st.DataObject) -> None:
+        ids, keep_results = self._some_ids(data), data.draw(st.booleans())
+        if any(map(self.model.is_refused, ids)):
+            with pytest.raises(NeedsUnmet):
+                self.run(steer.retry, ids)
+        expected = self.model.retry(ids, keep_results=keep_results)
+        steered = self._steered(steer.retry, ids, keep_results=keep_results, strict=False)
+        assert sorted(steered.ids) == sorted(expected)
+
+    def _delete(self, data: st.DataObject) -> None:
+        ids = self._some_ids(data)
+        expected = self.model.delete(ids)
+        assert sorted(self._steered(steer.delete, ids).ids) == sorted(expected)
+
+    def _postpone(self, data: st.DataObject) -> None:
+        ids, delay = self._some_ids(data), data.draw(delays)
+        expected = self.model.postpone(ids, delay)
+        assert sorted(self.run(steer.update, ids, {"schedule_in": delay}).ids) == sorted(expected)
+
+    def _time_passes(self, data: st.DataObject) -> None:
+        """Some nodes beat in the end, and what is due is staged."""
+        self.model.now += timedelta(seconds=data.draw(st.sampled_from([5, 20, 40])))
+        self.database.now = self.model.now
+        for producer in data.draw(st.sets(st.sampled_from(sorted(self.model.producers)))) if self.model.producers else ():
+            alive = self.model.beat(producer, TTL)
+            assert self.run(upkeep.beat, [producer], TTL, "{}") == ({producer} if alive else set())
+        assert len(self.run(upkeep.stage)) == self.model.stage()
+
+    def _rescue(self, data: st.DataObject) -> None:
+        if data.draw(st.booleans()):
+            producer = self._producer(data.draw(st.sampled_from(NODES)))
+            self.run(upkeep.expire, [producer])
+            self.model.producers[producer].expires_at = None
+        judge = data.draw(st.booleans())
+        expected = self.model.rescue(judge=judge)
+        assert sorted(self._steered(upkeep.rescue, judge=judge).ids) == sorted(expected)
+
+    def _disown(self, data: st.DataObject) -> None:
+        producer = self._producer(data.draw(st.sampled_from(NODES)))
+        running = [] if data.draw(st.booleans()) else self._some_ids(data)
+        expected = self.model.disown(producer, running)
+        assert sorted(self._settled(upkeep.disown, [producer], running).ids) == sorted(expected)
+
+    def _resign(self, data: st.DataObject) -> None:
+        producer = self._producer(data.draw(st.sampled_from(NODES)))
+        expected = self.model.resign(producer)
+        assert sorted(self._settled(upkeep.resign, [producer]).ids) == sorted(expected)
+
+    def _prune(self, data: st.DataObject) -> None:
+        keep = data.draw(st.sampled_from([timedelta(seconds=20), DAY]))
+        assert self.run(upkeep.prune_jobs, keep) == self.model.prune_jobs(keep)
+        assert self.run(upkeep.prune_workflows, keep) == self.model.prune_workflows(keep)
+
+    # ── what they are made of ──
+
+    def _settled(self, verb: Callable[..., Verb[store.Settled]], *args: Any, **kwargs: Any) -> store.Settled:
+        """Run it; what it finished is what the model finished."""
+        settled: store.Settled = self.run(verb, *args, **kwargs)
+        assert sorted(finished.id for finished in settled.finished) == sorted(self.model.finished)
+        return settled
+
+    def _steered(self, verb: Callable[..., Verb[Any]], *args: Any, **kwargs: Any) -> Any:
+        answer = self.run(verb, *args, **kwargs)
+        assert sorted(finished.id for finished in answer.settled.finished) == sorted(self.model.finished)
+        return answer
+
+    def _some_ids(self, data: st.DataObject) -> list[str]:
+        return data.draw(st.lists(st.sampled_from(self.ids), min_size=1, max_size=3, unique=True))
+
+    def _suspects(self) -> bool:
+        return any(job.state == "available" and job.suspicions for job in self.model.jobs.values())
+
+    def _running(self) -> list[AnyJob]:
+        return [job for job in self.attempts if self._epoch_now(job) == job.epoch]
+
+    def _overtaken(self) -> list[AnyJob]:
+        """Attempts of jobs that run again: only the epoch tells them apart."""
+        return [job for job in self.attempts if self._epoch_now(job) > job.epoch]
+
+    def _epoch_now(self, job: AnyJob) -> int:
+        """The epoch under which the job runs now, or nought."""
+        now = self.model.jobs.get(job.id)
+        return now.epoch if now is not None and now.state == "executing" else 0
 
     def _register(self, node: str) -> None:
         claimer = Claimer(self.database, node)
         self.run(upkeep.register, [claimer.producer], TTL)
         self.model.producers[claimer.id] = ModelProducer(node, self.model.now + TTL)
 
-    def _both(self, verb: Callable[..., Verb[Any]], *args: Any, **kwargs: Any) -> Any:
-        """Run it on the database; what it finished is what the model finished."""
-        answer = self.run(verb, *args, **kwargs)
-        settled = getattr(answer, "settled", answer)
-        if isinstance(settled, store.Settled):
-            assert sorted(finished.id for finished in settled.finished) == sorted(self.model.finished)
-        return answer
-
     def _producer(self, node: str) -> str:
-        """The youngest producer of a node, alive or not; a new one if all were swept."""
+        """The producer of a node, alive or not; a new one if it was swept."""
         if not any(producer.node == node for producer in self.model.producers.values()):
             self._register(node)
-        *_, newest = [id for id, producer in self.model.producers.items() if producer.node == node]
-        return newest
-
-    def _due(self, *, suspects: bool) -> bool:
-        return any(
-            job.state == "available" and (job.suspicions > 0) == suspects for job in self.model.jobs.values()
-        )
-
-    def _overtaken(self) -> list[Any]:
-        """Attempts of jobs that are running again."""
-        running = {job.id: job.epoch for job in self.model.jobs.values() if job.state == "executing"}
-        return [job for job in self.claimed if job.epoch < running.get(job.id, 0)]
-
-    def _starts(self, verb: str) -> None:
-        self.verb = verb
-        self.model.finished.clear()
-
-    # ── the rules ──
-
-    @rule(target=jobs, delay=delays, priority=st.integers(0, 1), count=st.integers(1, 3))
-    def enqueue(self, delay: timedelta, priority: int, count: int) -> Any:
-        self._starts("enqueue")
-        jobs = [Job("worker", schedule_in=delay, priority=priority, max_attempts=2) for _ in range(count)]
-        self.model.enqueue(jobs)
-        self.run(store.enqueue, jobs)
-        assert all(job.existing for job in self.run(store.enqueue, jobs))
-        return multiple(*[job.id for job in jobs])
-
-    @rule(target=jobs, flow=graphs())
-    def enqueue_workflow(self, flow: Flow) -> Any:
-        self._starts("enqueue")
-        self.model.enqueue_workflow(flow)
-        self.run(flow.enqueue)
-        return multiple(*flow.ids())
-
-    @precondition(lambda self: self._due(suspects=False))
-    @rule(target=attempts, node=st.sampled_from(NODES), demand=st.integers(1, 4))
-    def claim(self, node: str, demand: int) -> Any:
-        self._starts("claim")
-        producer = self._producer(node)
-        expected = self.model.claim(producer, demand)
-        claimed = self.run(store.claim, "default", demand, producer, node)
-        assert [job.id for job in claimed] == expected
-        self.claimed += claimed
-        return multiple(*claimed)
-
-    @precondition(lambda self: self._due(suspects=True))
-    @rule(target=attempts, node=st.sampled_from(NODES))
-    def claim_suspect(self, node: str) -> Any:
-        self._starts("claim")
-        producer = self._producer(node)
-        expected = self.model.claim(producer, 1, suspects=True)
-        claimed = self.run(store.claim_suspect, "default", producer, node)
-        assert [job.id for job in claimed] == expected
-        self.claimed += claimed
-        return multiple(*claimed)
-
-    @rule(batch=st.lists(st.tuples(attempts, outcomes), min_size=1, max_size=4, unique_by=lambda pair: pair[0].id))
-    def ack(self, batch: list[tuple[Any, Any]]) -> None:
-        """Attempts of now and of long ago: late, stale, or for the second time."""
-        self._starts("ack")
-        acks = [settle(job, outcome, backoff=20) for job, outcome in batch]
-        expected = self.model.ack(acks)
-        settled = self._both(store.ack, acks)
-        assert sorted(settled.ids) == sorted(expected)
-
-    @precondition(lambda self: self._overtaken())
-    @rule(data=st.data(), outcome=outcomes)
-    def ack_what_was_taken_away(self, data: st.DataObject, outcome: Any) -> None:
-        """An attempt whose job runs again, elsewhere or here: the one that only the epoch tells apart."""
-        self.ack([(data.draw(st.sampled_from(self._overtaken())), outcome)])
-
-    @rule(job=attempts)
-    def store_result(self, job: Any) -> None:
-        self._starts("store_result")
-        assert self.run(reading.store_result, job, '"early"') == self.model.store_result(job.id, job.epoch, '"early"')
-
-    @rule(ids=st.lists(jobs, min_size=1, max_size=3, unique=True))
-    def cancel(self, ids: list[str]) -> None:
-        self._starts("cancel")
-        expected = self.model.cancel(ids)
-        assert sorted(self._both(steer.cancel, ids).ids) == sorted(expected)
-
-    @rule(ids=st.lists(jobs, min_size=1, max_size=3, unique=True), keep_results=st.booleans())
-    def retry(self, ids: list[str], keep_results: bool) -> None:
-        self._starts("retry")
-        if any(map(self.model.is_refused, ids)):
-            with pytest.raises(NeedsUnmet):
-                self.run(steer.retry, ids)
-        expected = self.model.retry(ids, keep_results=keep_results)
-        steered = self._both(steer.retry, ids, keep_results=keep_results, strict=False)
-        assert sorted(steered.ids) == sorted(expected)
-
-    @rule(ids=st.lists(jobs, min_size=1, max_size=2, unique=True))
-    def delete(self, ids: list[str]) -> None:
-        self._starts("delete")
-        expected = self.model.delete(ids)
-        assert sorted(self._both(steer.delete, ids).ids) == sorted(expected)
-
-    @rule(ids=st.lists(jobs, min_size=1, max_size=3, unique=True), delay=delays)
-    def postpone(self, ids: list[str], delay: timedelta) -> None:
-        self._starts("update")
-        expected = self.model.postpone(ids, delay)
-        assert sorted(self.run(steer.update, ids, {"schedule_in": delay}).ids) == sorted(expected)
-
-    @rule(seconds=st.sampled_from([5, 20, 40]), beating=st.sets(st.sampled_from(NODES)))
-    def time_passes(self, seconds: int, beating: set[str]) -> None:
-        """Time passes; some nodes beat in the end, and what is due is staged."""
-        self._starts("stage")
-        self.model.now = self.database.now = self.model.now + timedelta(seconds=seconds)
-        for node in sorted(beating):
-            producer = self._producer(node)
-            alive = self.model.beat(producer, TTL)
-            assert self.run(upkeep.beat, [producer], TTL, "{}") == ({producer} if alive else set())
-        assert len(self.run(upkeep.stage)) == self.model.stage()
-
-    @rule(node=st.sampled_from(NODES), judge=st.booleans(), dies=st.booleans())
-    def rescue(self, node: str, judge: bool, dies: bool) -> None:
-        self._starts("rescue")
-        if dies:
-            producer = self._producer(node)
-            self.run(upkeep.expire, [producer])
-            self.model.producers[producer].expires_at = None
-        expected = self.model.rescue(judge=judge)
-        assert sorted(self._both(upkeep.rescue, judge=judge).ids) == sorted(expected)
-
-    @rule(node=st.sampled_from(NODES), running=st.lists(jobs, max_size=2))
-    def disown(self, node: str, running: list[str]) -> None:
-        self._starts("disown")
-        producer = self._producer(node)
-        expected = self.model.disown(producer, running)
-        assert sorted(self._both(upkeep.disown, [producer], running).ids) == sorted(expected)
-
-    @rule(node=st.sampled_from(NODES))
-    def resign(self, node: str) -> None:
-        self._starts("resign")
-        producer = self._producer(node)
-        expected = self.model.resign(producer)
-        assert sorted(self._both(upkeep.resign, [producer]).ids) == sorted(expected)
-
-    @rule(workflows=st.booleans(), keep=st.sampled_from([timedelta(seconds=20), DAY]))
-    def prune(self, workflows: bool, keep: timedelta) -> None:
-        self._starts("prune")
-        if workflows:
-            assert self.run(upkeep.prune_workflows, keep) == self.model.prune_workflows(keep)
-        else:
-            assert self.run(upkeep.prune_jobs, keep) == self.model.prune_jobs(keep)
+        return next(id for id, producer in self.model.producers.items() if producer.node == node)
 
     # ── what must hold after each of them ──
 
@@ -311,8 +319,6 @@ class Verbs(RuleBasedStateMachine):
         found = self.run_async(complaints(self.database))
         found.pop("doctor_executing", None)  # jobs of dead nodes wait for their rescue here as long as they must
         assert found == {}
-
-    run_async: Callable[..., Any]
 
 
 def _job_row(row: Row) -> tuple[Any, ...]:

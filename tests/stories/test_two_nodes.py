@@ -49,7 +49,7 @@ async def all_completed(app: Tenuto, jobs: int) -> bool:
 
 async def test_twenty_thousand_jobs_on_two_nodes_run_exactly_once(app, crew, database_url):
     first, second = crew.work(slots=100), crew.work(slots=100)
-    await eventually(lambda: two_nodes(app))
+    await eventually(lambda: both_live(app))
 
     await app.enqueue([note.new(nth) for nth in range(20_000)])
     await eventually(lambda: all_completed(app, 20_000), within=60)
@@ -59,7 +59,7 @@ async def test_twenty_thousand_jobs_on_two_nodes_run_exactly_once(app, crew, dat
     assert settled_twice(database_url) == {}
 
 
-async def two_nodes(app: Tenuto) -> bool:
+async def both_live(app: Tenuto) -> bool:
     return len((await app.health()).nodes) == 2
 
 
@@ -86,23 +86,41 @@ async def test_the_jobs_of_a_killed_node_run_on_the_other_one(app, crew, databas
 
 
 async def test_what_a_sleeping_node_did_is_refused_when_it_wakes(app, crew, database_url):
-    sleeper, heir = crew.work(node="sleeper", slots=8), crew.work()
+    sleeper, heir = crew.work(node="sleeper", slots=8), crew.work(node="heir")
     jobs = await app.enqueue([linger.new(nth, 0.3) for nth in range(40)])
     await both_run(crew, sleeper, heir)
 
     with stopped(sleeper):
         await eventually(lambda: all_completed(app, len(jobs)), within=30)
-    await eventually(lambda: has_counted(app, "sleeper", "stale"))
+    await eventually(lambda: stale_acks(app, "sleeper"))
 
     assert set(crew.log.ends()) == set(range(40))
     assert settled_twice(database_url) == {}
     assert all(job.attempt == 1 for job in await app.find(limit=100))
 
 
-async def has_counted(app: Tenuto, node: str, counter: str) -> bool:
-    """Whether the node of that name says so of itself: it lives and counts."""
+async def test_a_node_that_wakes_settles_nothing_that_another_one_runs_by_now(app, crew, database_url):
+    sleeper = crew.work(node="sleeper", slots=3)
+    jobs = await app.enqueue([linger.new(nth, 1.5) for nth in range(3)])
+    await eventually(lambda: len(crew.log.running(sleeper.pid)) == 3)
+    heir = crew.work(node="heir", slots=3)
+
+    with stopped(sleeper):
+        await eventually(lambda: crew.log.running(heir.pid))
+    await eventually(lambda: stale_acks(app, "sleeper"))
+    await eventually(lambda: all_completed(app, 3))
+    await eventually(lambda: both_live(app))
+
+    assert await stale_acks(app, "heir") == 0
+    assert Counter(line.nth for line in crew.log.lines("begin")) == dict.fromkeys(range(3), 2)
+    assert {((await app.fetch(job)).attempt, (await app.fetch(job)).epoch) for job in jobs} == {(1, 3)}
+    assert settled_twice(database_url) == {}
+
+
+async def stale_acks(app: Tenuto, node: str) -> int:
+    """What the node of that name says of itself: how many of its acks were refused."""
     nodes = (await app.health()).nodes
-    return any(seen.counters.get(counter, 0) > 0 for seen in nodes if seen.node.startswith(node))
+    return sum(seen.counters.get("stale", 0) for seen in nodes if seen.node.startswith(node))
 
 
 async def test_a_job_that_kills_its_process_is_discarded_and_its_neighbours_complete(app, crew, database_url):

@@ -156,6 +156,19 @@ def test_a_dep_may_be_added_after_the_step_that_names_it():
     assert flow.validate() == ["a", "join"]
 
 
+def test_an_option_that_does_not_exist_is_refused_rather_than_ignored():
+    with pytest.raises(TypeError):
+        Workflow(debug=True)  # type: ignore[call-arg]
+
+
+async def test_a_workflow_is_stored_where_its_app_is_and_a_second_database_is_refused(open_app):
+    app = await open_app()
+
+    with pytest.raises(TypeError):
+        await app.enqueue(diamond(), "another database")
+    assert await app.workflows() == []
+
+
 # ── refused, and nothing stored ───────────────────────────────────────────────────────────────────
 
 
@@ -553,8 +566,8 @@ async def test_a_step_can_take_back_what_its_workflow_forgives(app, ending):
 
 @pytest.mark.parametrize("ending", ENDINGS)
 async def test_a_flag_forgives_nothing_but_what_it_names(app, ending):
-    others = [other for other in ENDINGS if other != ending]
-    flow = Workflow(**{f"ignore_{other}": True for other in others})
+    others: dict[str, Any] = {f"ignore_{other}": True for other in ENDINGS if other != ending}
+    flow = Workflow(**others)
     flow.add("a", ending_in(ending))
     flow.add("b", Obey.ok(), deps=["a"])
 

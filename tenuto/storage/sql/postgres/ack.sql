@@ -15,7 +15,7 @@ b as materialized (
         case when j.cancel_requested_at is null then a.state else 'cancelled' end as state,
         coalesce(a.error, case when j.cancel_requested_at is not null then %(cancelled)s end) as error
     from a
-    join {schema}.jobs j on j.id = a.id
+    join {schema}.jobs j on j.id = a.id and j.epoch = a.epoch
     where coalesce(j.state = 'executing', false)  -- so that old statistics of what runs do not choose the plan
     order by a.id
     for update of j

@@ -37,5 +37,5 @@ set state = case when jobs.cancel_requested_at is null then a.state else 'cancel
         when jobs.cancel_requested_at is not null or a.state in ('completed', 'cancelled', 'discarded') then t.now
     end
 from a, t
-where jobs.id = a.id and jobs.state = 'executing'
+where jobs.id = a.id and jobs.epoch = a.epoch and jobs.state = 'executing'
 returning id, state, queue, workflow_id, has_dependents

@@ -1,0 +1,122 @@
+"""`tenuto workflows`: listed, shown as a tree, watched to the end."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+
+from tenuto import Tenuto, Workflow
+from tests.edges.terminal import environment, on_a_terminal
+from tests.kit import Obey, finish
+
+# ── workflows ─────────────────────────────────────────────────────────────────────────────────────
+
+
+async def failed_report(app: Tenuto) -> Workflow:
+    flow = Workflow("report")
+    flow.add("fetch", Obey.value({"rows": 3}))
+    flow.add("count", Obey.count(), deps=["fetch"])
+    flow.add("check", Obey.fail("too few rows"), deps=["fetch"])
+    flow.add("send", Obey.ok(), deps=["count", "check"])
+    await finish(app, flow)
+    return flow
+
+
+async def test_workflows_are_listed_newest_first_by_state_and_name(app, ask):
+    running = Workflow("running")
+    running.add("a", Obey.snooze(60))
+    await app.enqueue(running)
+    failed = await failed_report(app)
+
+    every = (await ask("workflows", "list", "--json")).json
+    by_state = (await ask("workflows", "list", "--state", "running", "--json")).json
+    by_name = (await ask("workflows", "list", "--name", "report", "--json")).json
+
+    assert [flow["id"] for flow in every] == [failed.id, running.id]
+    assert ([flow["id"] for flow in by_state], [flow["id"] for flow in by_name]) == ([running.id], [failed.id])
+    assert (every[0]["outcome"], every[0]["total"], every[0]["unfinished"]) == ("failed", 4, 0)
+    lines = (await ask("workflows", "list")).lines
+    assert [line.split()[1:5] for line in lines[1:]] == [
+        ["report", "✗", "failed", "4/4"],
+        ["running", "▶", "running", "0/1"],
+    ]
+
+
+async def test_a_workflow_is_shown_as_a_tree_with_results_and_reasons(app, ask):
+    flow = await failed_report(app)
+
+    said = await ask("workflows", "show", flow.id)
+
+    assert said.code == 0
+    assert said.lines[0] == f"✗ report  {flow.id}  failed"
+    assert "4 of 4 steps, 1 cancelled, 1 discarded" in said.lines[1]
+    tree = said.lines[3:]
+    assert [line.split("  ")[0] for line in tree] == ["✓ fetch", "├─ ✓ count", "└─ ✗ check", ""]
+    assert "└─ ⊘ send  ← count" in tree[3]
+    assert [tree[0].endswith('{"rows": 3}'), tree[2].endswith("ToldTo: too few rows"), "check" in tree[3]] == [True] * 3
+
+
+async def test_a_workflow_as_json_has_every_step(app, ask):
+    flow = await failed_report(app)
+
+    whole = (await ask("workflows", "show", flow.id, "--json")).json
+
+    fetch, _, check, send = whole["steps"]
+    assert (whole["outcome"], whole["duration"] > 0, whole["discarded"]) == ("failed", True, 1)
+    assert (fetch["name"], fetch["result"], fetch["job_id"]) == ("fetch", {"rows": 3}, flow.jobs["fetch"].id)
+    assert (check["error"]["message"], send["fate"], send["deps"]) == ("too few rows", "cancelled", ["count", "check"])
+
+
+async def test_a_large_workflow_is_shown_in_a_page_unless_all_is_asked_for(store, ask):
+    flow = Workflow()
+    flow.add("first", Obey.ok())
+    for number in range(999):
+        flow.add(f"part-{number}", Obey.ok(), deps=["first"])
+    await store.enqueue(flow)
+
+    page, every = await ask("workflows", "show", flow.id), await ask("workflows", "show", flow.id, "--all")
+
+    assert len(page.lines) < 66
+    assert "more, all suspended" in page.lines[-1]
+    assert len(every.lines) == 1003
+
+
+async def test_watching_a_workflow_ends_with_it_and_tells_how_it_went(app, ask):
+    well, badly = Workflow("well"), Workflow("badly")
+    well.add("a", Obey.snooze(0.5, times=1))
+    badly.add("a", Obey.fail())
+    await app.enqueue(well)
+    await app.enqueue(badly)
+
+    watched = [await ask("workflows", "watch", flow.id) for flow in (well, badly)]
+    as_json = await ask("workflows", "watch", badly.id, "--json")
+
+    assert [said.code for said in (*watched, as_json)] == [0, 1, 1]
+    assert "✓ well" in watched[0].out
+    assert as_json.json["outcome"] == "failed"
+
+
+async def test_a_terminal_gets_colours_and_a_live_tree(app, database_url):
+    flow = Workflow("report")
+    flow.add("a", Obey.snooze(0.5, times=1))
+    await app.enqueue(flow)
+
+    seen = await asyncio.to_thread(on_a_terminal, "--url", database_url, "workflows", "watch", flow.id)
+
+    assert "\x1b[36m▶ \x1b[0m" in seen  # running, in cyan
+    assert "\x1b[32m✓ \x1b[0m" in seen  # and later completed, in green
+    assert "\x1b[?25l" in seen  # drawn in place: the cursor is hidden
+
+
+async def test_a_reader_that_goes_away_is_no_error(store, database_url):
+    await store.enqueue([Obey.ok() for _ in range(200)])
+    command = f"{sys.executable} -m tenuto --url '{database_url}' jobs list --limit 200 | head -1"
+    env = environment()
+
+    ran = await asyncio.to_thread(
+        subprocess.run, command, shell=True, env=env, capture_output=True, text=True, check=False
+    )
+
+    assert ran.stdout.startswith("ID")
+    assert ran.stderr == ""
