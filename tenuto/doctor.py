@@ -76,7 +76,7 @@ async def check(database: Database) -> list[Finding]:
         broken = await database.read(reading.check, statement)
         findings.append(Finding(rule, tuple(broken), _ADVICE))
     unknown = await unknown_workers(database)
-    told = tuple((name, f"{jobs} unfinished jobs") for name, jobs in unknown.items())
+    told = tuple((name, f"{jobs} unfinished {'job' if jobs == 1 else 'jobs'}") for name, jobs in unknown.items())
     return [*findings, Finding(_ABOUT_WORKERS, told, _TO_DO_WORKERS)]
 
 

@@ -198,7 +198,8 @@ def main(chosen: str = "") -> int:
             before = take_out(fence, copy)
             told = failures(fence, copy)
             missing += not told
-            print("red  " if told else "GREEN", f"{fence.promise}: {told[0][:100] if told else fence.test}", flush=True)
+            sys.stdout.write(f"{f'red    {fence.promise}: {told[0][:90]}' if told else f'GREEN  {fence.promise}'}\n")
+            sys.stdout.flush()
             for path, text in before.items():
                 path.write_text(text, encoding="utf-8")
     return missing

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -159,7 +160,7 @@ class Crew:
 
     def _has_step(self, job: Job[Any, Any], step: str) -> bool:
         assert job.workflow_id is not None
-        with self.node.database.blocking() as line:
+        with closing(self.node.database.blocking()) as line:
             return line.run(reading.step, job.workflow_id, step) is not None
 
     async def _store_result(self, job: Job[Any, Any], text: str) -> None:

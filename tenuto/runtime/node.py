@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -159,7 +160,7 @@ class Node:
 
     def _beat_loop(self) -> None:
         every = self.lease.total_seconds() / 6
-        with self.database.blocking() as line:
+        with closing(self.database.blocking()) as line:
             while not self._ended.wait(every):
                 self._watch_loop()
                 if self.alive and self._producers:

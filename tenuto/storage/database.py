@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
-from typing import Any, ClassVar, Final, NamedTuple, ParamSpec, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 from tenuto import telemetry
 from tenuto.errors import InvalidUrl, StorageError, StorageUnavailable
@@ -222,9 +222,3 @@ class Blocking(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of its connection, if it has one of its own."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -123,8 +123,8 @@ def rescue(*, judge: bool, node: str | None = None) -> Verb[Rescued]:
     """Take jobs back from producers whose lease ended, with no attempt spent, and close those producers.
 
     Without `judge` only from processes that are known to be gone (a node whose database was away waits one
-    lease before it judges others); a `node` whose own lease has ended judges nobody. Each death is one suspicion against all jobs that ran in the process; the
-    third death of the only suspect in a process discards it.
+    lease before it judges others); a `node` whose own lease has ended judges nobody. Each death is one suspicion
+    against all jobs that ran in the process; the third death of the only suspect in a process discards it.
     """
     dead = yield call("dead", judge=judge, node=node)
     gone = [row[0] for row in dead]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tenuto import Job, JobState, Tenuto, Workflow, WorkflowStatus
+from tenuto import Job, JobState, Tenuto, WorkflowStatus
 from tenuto.job import TERMINAL, TRANSITIONS
 from tests.soaking.audit import history, settlings
 from tests.soaking.places import Place
@@ -44,7 +44,6 @@ class Evidence:
     """Everything there is to know about one run."""
 
     plan: Plan
-    flow: Workflow
     status: WorkflowStatus
     jobs: dict[str, Job[Any, Any]]  # by step
     log: list[Line]
@@ -60,14 +59,14 @@ class Evidence:
         return found
 
 
-async def examine(app: Tenuto, flow: Workflow, plan: Plan, place: Place) -> Findings:
-    """Look at everything, and tell what is wrong."""
-    status = await app.workflow(flow.id).status()
-    stored = {job.id: job for job in await app.find(workflow=flow.id, limit=10_000)}
+async def examine(app: Tenuto, id: str, plan: Plan, place: Place) -> Findings:
+    """Look at everything there is of one workflow, and tell what is wrong."""
+    status = await app.workflow(id).status()
+    stored = {job.id: job for job in await app.find(workflow=id, limit=10_000)}
     complaints = [f"{finding.rule}: {broken}" for finding in await app.check() for broken in finding.broken]
-    jobs = {name: stored[job.id] for name, job in flow.jobs.items() if job.id in stored}
+    jobs = {step.name: stored[step.job_id] for step in status.steps if step.job_id in stored}
     log, audit = read_log(place.folder / "log"), history(place.url)
-    evidence = Evidence(plan, flow, status, jobs, log, audit, complaints)
+    evidence = Evidence(plan, status, jobs, log, audit, complaints)
     return Findings(
         stuck=list(_stuck(evidence)),
         lost=list(_lost(evidence)),
@@ -181,7 +180,7 @@ def _epochs(seen: Evidence) -> Iterator[str]:
         if row["became"] == "executing":
             claimed[row["id"]].append(row["epoch"])
     begins = seen.lines("begin")
-    for name, job in seen.flow.jobs.items():
+    for name, job in seen.jobs.items():
         epochs = [line["epoch"] for _, line in begins.get(name, [])]
         if claimed[job.id] != sorted(set(claimed[job.id])):
             yield f"{name} was claimed under the epochs {claimed[job.id]}"

@@ -102,7 +102,7 @@ async def run(place: Place, seed: str) -> Outcome:
     async with Tenuto(place.url) as app:
         flow = await app.enqueue(plan.workflow())
         ended = await _torment(app, flow.id, place, outcome, draws_of(plan.seed))
-        outcome.findings = await examine(app, flow, plan, place)
+        outcome.findings = await examine(app, flow.id, plan, place)
     if ended is not None:
         outcome.findings.wrong.append(f"the worker ended by itself, with {ended}")
     outcome.seconds = time.monotonic() - began
