@@ -22,8 +22,7 @@ from tenuto.handles import QueueHandle, WorkflowHandle, status_of
 from tenuto.job import AVAILABLE, Duration, Job, JobState, id_of, seconds
 from tenuto.runtime.crew import Crew
 from tenuto.runtime.node import Node
-from tenuto.runtime.notifier import Notifier
-from tenuto.runtime.producer import tell_settled
+from tenuto.runtime.notifier import Notifier, tell_settled
 from tenuto.storage import reading, steer, store, upkeep
 from tenuto.storage.database import Hint, Verb
 from tenuto.storage.steer import Changes, Filter, Steered

@@ -2,6 +2,7 @@
 
 import traceback
 from datetime import timedelta
+from types import TracebackType
 from typing import Any, Final
 
 from tenuto import codec
@@ -11,6 +12,7 @@ from tenuto.text import clean, clip, size
 
 ERROR_LIMIT: Final = 16_000  # bytes of one entry
 ERRORS_KEPT: Final = 20
+_HERE: Final = __file__.removesuffix("failure.py")
 
 
 def entry(kind: str, name: str, message: str, trace: str) -> str:
@@ -80,9 +82,18 @@ def said(reason: object) -> str:
         return f"<its text could not be made: {name_of(fault)}>"
 
 
+def _own_frames(error: BaseException) -> TracebackType | None:
+    """The traceback without the frames of this library that lead to the job's own."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_HERE):
+        frames = frames.tb_next
+    return frames or error.__traceback__
+
+
 def trace_of(error: BaseException) -> str:
     """The traceback as text, from the job's own frames on, 50 of them at most."""
     try:
-        return "".join(traceback.TracebackException.from_exception(error, limit=-50, compact=True).format())
+        told = traceback.TracebackException(type(error), error, _own_frames(error), limit=-50, compact=True)
+        return "".join(told.format())
     except BaseException as fault:  # noqa: BLE001 - an exception may lie about its own parts
         return f"<no traceback: {name_of(fault)}>"

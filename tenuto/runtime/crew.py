@@ -73,15 +73,15 @@ class Crew:
         await asyncio.gather(*(service.stop() for service in self._services))
         for aside in list(self._asides):
             aside.cancel()
-        released: list[str] = []
+        released = sum(producer.released for producer in self._producers.values())
         try:
-            released = await self.node.leave(list(self._producers))
+            released += len(await self.node.leave(list(self._producers)))
         except StorageUnavailable as error:  # the lease will end by itself
             self.node.away(error)
         self.node.end()
         self._threads.close()
         self._producers.clear()
-        telemetry.emit("node.stop", node=self.node.id, released=len(released))
+        telemetry.emit("node.stop", node=self.node.id, released=released)
 
     def hurry(self) -> None:
         """Release what still runs, without waiting for the rest of the grace."""

@@ -4,8 +4,7 @@ from typing import ClassVar
 
 from tenuto import telemetry
 from tenuto.runtime.node import Node, is_gone
-from tenuto.runtime.notifier import Notifier
-from tenuto.runtime.producer import tell_settled
+from tenuto.runtime.notifier import Notifier, tell_settled
 from tenuto.runtime.service import Service
 from tenuto.storage import upkeep
 from tenuto.storage.database import Hint

@@ -52,10 +52,14 @@ def is_gone(boot: str | None, pid: int | None, started: str | None) -> bool:
 
 
 def _started(pid: int) -> str | None:
-    """When a process began, in clock ticks since boot: the 22nd field of its stat; None when it is gone."""
+    """When a process began, in clock ticks since boot: the 22nd field of its stat; None when it is gone.
+
+    A dead one whose parent never asks for it (in many containers nobody does) is gone as well.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if state in "ZX" else fields[18]
+    except (OSError, ValueError, IndexError):
         return None
 
 

@@ -10,6 +10,7 @@ from tenuto import telemetry
 from tenuto.errors import StorageUnavailable
 from tenuto.runtime.node import Node
 from tenuto.storage.database import ANYTHING, Hint
+from tenuto.storage.store import Settled
 
 Subscriber: TypeAlias = Callable[[Hint], None]
 
@@ -81,3 +82,17 @@ class Notifier:
         hints, self._outgoing = sorted(self._outgoing), set()
         if hints:
             await self._node.database.tell(hints)
+
+
+def tell_settled(notifier: Notifier, settled: Settled) -> None:
+    """Say what follows from jobs that ended: queues in which something became due, workflows that finished."""
+    notifier.tell(Hint("insert", queue) for queue in settled.due)
+    for workflow in settled.finished:
+        telemetry.emit(
+            "workflow.finished",
+            workflow_id=workflow.id,
+            name=workflow.name,
+            outcome=workflow.outcome,
+            failed=workflow.failed,
+        )
+    notifier.tell(Hint("settled", workflow.id) for workflow in settled.finished)

@@ -10,11 +10,11 @@ from typing import Any, Final
 from tenuto import telemetry
 from tenuto.context import Needs
 from tenuto.errors import StorageRejected, StorageUnavailable
-from tenuto.job import Job, Signal
+from tenuto.job import AVAILABLE, Job, Signal
 from tenuto.outcome import RELEASED, STOPPED, Ack, Discard, Failed, Released, Stopped, settle
 from tenuto.runtime.executor import Attempt, Executor
 from tenuto.runtime.node import Node
-from tenuto.runtime.notifier import Notifier
+from tenuto.runtime.notifier import Notifier, tell_settled
 from tenuto.storage import store, upkeep
 from tenuto.storage.database import Hint
 
@@ -34,6 +34,7 @@ class Producer:
         self.limit = limit
         self.configured = limit
         self.paused = False
+        self.released = 0  # jobs given back unfinished
         self._node = node
         self._executor = executor
         self._notifier = notifier
@@ -148,8 +149,7 @@ class Producer:
             if holds:
                 self._start(job, needs)
             else:  # claimed under a lease that is gone, or too late: back as if it had not been
-                self._acks.append(settle(job, RELEASED))
-                self._given.set()
+                self._queue(settle(job, RELEASED))
                 if self._node.suspect == job.id:
                     self._node.suspect = None
         self._node.back()
@@ -244,6 +244,10 @@ class Producer:
 
     def _give(self, attempt: Attempt, ack: Ack) -> None:
         attempt.is_settled = True
+        self._queue(ack)
+
+    def _queue(self, ack: Ack) -> None:
+        self.released += ack.state is AVAILABLE
         self._acks.append(ack)
         self._given.set()
 
@@ -323,17 +327,3 @@ class Producer:
         quarantined = settle(plain, Discard(f"the database refused its outcome: {error}"))
         if quarantined != bad:
             await self._give_back([quarantined])
-
-
-def tell_settled(notifier: Notifier, settled: store.Settled) -> None:
-    """Say what follows from jobs that ended: queues in which something became due, workflows that finished."""
-    notifier.tell(Hint("insert", queue) for queue in settled.due)
-    for workflow in settled.finished:
-        telemetry.emit(
-            "workflow.finished",
-            workflow_id=workflow.id,
-            name=workflow.name,
-            outcome=workflow.outcome,
-            failed=workflow.failed,
-        )
-    notifier.tell(Hint("settled", workflow.id) for workflow in settled.finished)

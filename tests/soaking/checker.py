@@ -50,6 +50,10 @@ class Evidence:
     audit: list[dict[str, Any]]
     complaints: list[str]  # of the doctor
 
+    def epoch(self, step: str) -> int | None:
+        """The last epoch of a step's job; None where that is gone."""
+        return self.jobs[step].epoch if step in self.jobs else None
+
     def lines(self, event: str) -> dict[str, list[tuple[int, Line]]]:
         """The lines of one kind by step, each with its place in the log."""
         found: dict[str, list[tuple[int, Line]]] = defaultdict(list)
@@ -135,8 +139,8 @@ def _results(seen: Evidence) -> Iterator[str]:
             yield f"{step.name} came to {step.result!r}, not {right[step.name]}"
         elif result["epoch"] not in {line["epoch"] for _, line in ends.get(step.name, [])}:
             yield f"{step.name} has the result of epoch {result['epoch']}, which never ended"
-        elif seen.plan.steps[step.name].deed != "stores" and result["epoch"] != seen.jobs[step.name].epoch:
-            yield f"{step.name} ended in epoch {seen.jobs[step.name].epoch}, its result is of {result['epoch']}"
+        elif seen.plan.steps[step.name].deed != "stores" and result["epoch"] != seen.epoch(step.name):
+            yield f"{step.name} ended in epoch {seen.epoch(step.name)}, its result is of {result['epoch']}"
     for name, begins in seen.lines("begin").items():
         for _, line in begins:
             if line["seen"] != {dep: stored.get(dep) for dep in seen.plan.steps[name].deps}:

@@ -39,7 +39,7 @@ def plain(count: int = 1, **options: Any) -> list[AnyJob]:
 # ── workflows ─────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Flow:
     """A workflow as storage takes it: jobs by the names of their steps, nodes and edges."""
 
@@ -51,6 +51,12 @@ class Flow:
 
     def __getitem__(self, step: str) -> AnyJob:
         return self.jobs[step]
+
+    def __repr__(self) -> str:
+        forgive = {
+            node.name: " ".join(ending for ending in ENDINGS if getattr(node, f"ignore_{ending}")) for node in self.nodes
+        }
+        return f"graph({ {node.name: ' '.join(node.deps) for node in self.nodes} }, forgive={forgive})"
 
     def ids(self, *steps: str) -> list[str]:
         """The ids of some steps' jobs, of all without a name."""

@@ -108,6 +108,10 @@ async def test_the_checker_sees_what_is_wrong_in_the_tables(place, kind, change)
     assert getattr(await findings(place), kind) != []
 
 
+def rewrite(path: Path, change: Callable[[list[Any]], list[Any]]) -> None:
+    path.write_text("".join(json.dumps(line) + "\n" for line in change(read_log(path))))
+
+
 def without_an_end(log: list[Any]) -> list[Any]:
     return [line for line in log if (line["event"], line.get("step")) != ("end", "s007")]
 
@@ -147,7 +151,6 @@ def told_twice(log: list[Any]) -> list[Any]:
 async def test_the_checker_sees_what_is_wrong_in_the_log(
     place: SQLitePlace, kind: str, change: Callable[[list[Any]], list[Any]]
 ):
-    path: Path = place.folder / "log"
-    path.write_text("".join(json.dumps(line) + "\n" for line in change(read_log(path))))
+    rewrite(place.folder / "log", change)
 
     assert getattr(await findings(place), kind) != []

@@ -18,7 +18,7 @@ from tests.stories.workers import Crew, deadly, dwell, linger, note, stopped
 
 pytestmark = pytest.mark.timeout(120)
 
-LEASE = 2.0  # seconds
+LEASE, LONG = 2.0, 30.0  # seconds
 TAKEN_OVER = 5.0  # seconds after the lease
 
 
@@ -64,17 +64,17 @@ async def both_live(app: Tenuto) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("lease", "unknown"),
-    [(LEASE, ""), (LEASE, "yes"), (30.0, "")],
-    ids=["gone", "another machine", "gone, long lease"],
+    ("lease", "unknown", "bury"),
+    [(LEASE, "yes", kill), (LONG, "", kill), (LONG, "", subprocess.Popen.kill)],
+    ids=["on another machine", "gone", "gone and not asked for by its parent"],
 )
-async def test_the_jobs_of_a_killed_node_run_on_the_other_one(app, crew, database_url, lease, unknown):
+async def test_the_jobs_of_a_killed_node_run_on_the_other_one(app, crew, database_url, lease, unknown, bury):
     """A process of this machine is seen to be gone, whatever is left of its lease; elsewhere its lease must end."""
     victim, heir = crew.work(lease=lease, unknown=unknown), crew.work(lease=lease, unknown=unknown)
     await app.enqueue([linger.new(nth, 0.1) for nth in range(300)])
     await both_run(crew, victim, heir)
 
-    kill(victim)
+    bury(victim)
     died_at, orphans = time.time(), crew.log.running(victim.pid)
     await eventually(lambda: all_completed(app, 300), within=60)
 
