@@ -107,6 +107,11 @@ async def fail_slowly() -> None:
     raise ValueError("again")
 
 
+@job
+def fail_in_thread() -> None:
+    raise ValueError("here")
+
+
 @pytest.fixture
 async def executor() -> AsyncIterator[Executor]:
     threads = Threads()
@@ -139,9 +144,9 @@ async def test_whatever_is_raised_fails_that_attempt_and_nothing_else(
     assert ack.is_spent
 
 
-@pytest.mark.parametrize("worker", [raise_on_loop, raise_in_thread], ids=["on the loop", "in a thread"])
+@pytest.mark.parametrize("worker", [fail_slowly, fail_in_thread], ids=["on the loop", "in a thread"])
 async def test_a_stored_traceback_begins_with_the_job_s_own_frames(executor: Executor, worker: Any) -> None:
-    told = (await run(executor, claimed(worker.new(what="an exception")))).error or ""
+    told = (await run(executor, claimed(worker.new()))).error or ""
 
     assert f"in {worker.__name__}" in told
     assert "executor.py" not in told
