@@ -5,12 +5,24 @@ from typing import Any
 
 from tenuto import results
 from tenuto.context import current
+from tenuto.errors import WouldDeadlock
 
 
 def store_result(value: Any) -> None:
     """Keep the running step's result now, durably, before it settles: `results.store_result` for a plain function.
 
-    Call it in a job that is a plain `def`; it waits until the result is stored. Raises as that one does.
+    Call it in a job that is a plain `def`; it waits until the result is stored. Raises as that one does, and
+    WouldDeadlock in an `async def`.
     """
     loop = current("blocking.store_result()").loop
+    if _is_on_a_loop():
+        raise WouldDeadlock("an async job cannot wait here; use `await results.store_result(value)`")
     asyncio.run_coroutine_threadsafe(results.store_result(value), loop).result()
+
+
+def _is_on_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

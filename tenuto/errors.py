@@ -22,9 +22,10 @@ TenutoError
 ├── NotFound                nothing is stored under that id or name
 │   └── JobNotFound, WorkflowNotFound
 ├── Refused                 a verb that would break a promise
-│   ├── JobMismatch             the same id again, with another content
+│   ├── JobMismatch, WorkflowMismatch   the same id again, with another content
 │   ├── NeedsUnmet              a step whose own need ended badly cannot be retried alone
 │   ├── EmptyFilter             a filter that names nothing would mean everything
+│   ├── WouldDeadlock           waiting here for what only this thread could do
 │   ├── StaleAttempt            this attempt is no longer the job's: its writes are refused
 │   └── NotStarted              the app is not open
 ├── StorageError            the database
@@ -277,6 +278,18 @@ class JobMismatch(Refused):
     def __init__(self, job_id: str) -> None:
         super().__init__(f"job {job_id} is already stored with another worker or other args; make a new() one")
         self.job_id = job_id
+
+
+class WorkflowMismatch(Refused):
+    """The id is taken by a workflow of other steps or other jobs."""
+
+    def __init__(self, workflow_id: str) -> None:
+        super().__init__(f"workflow {workflow_id} is already stored with other steps; make a new Workflow")
+        self.workflow_id = workflow_id
+
+
+class WouldDeadlock(Refused):
+    """It would wait for ever for what only the waiting thread could do."""
 
 
 class NeedsUnmet(Refused):

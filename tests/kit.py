@@ -28,7 +28,6 @@ from tenuto.errors import TenutoError
 T = TypeVar("T")
 AnyJob = Job[Any, Any]
 
-SHARED = pytest.mark.filterwarnings("ignore:several processes share:RuntimeWarning")
 """For stories in which several apps use one SQLite file."""
 
 ROOT = Path(__file__).parent.parent

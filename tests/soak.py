@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -139,7 +139,13 @@ def _soak(session: Session, parallel: int) -> int:
     """All runs of one store, so many at a time; how many failed."""
     slots = parallel if session.runs is None else min(parallel, session.runs)
     with ThreadPoolExecutor(slots) as pool:
-        return sum(pool.map(lambda _: _slot(session), range(slots)))
+        places = [pool.submit(_slot, session) for _ in range(slots)]
+        try:
+            wait(places)
+        except KeyboardInterrupt:
+            session.until = 0.0
+            print("ending with the runs under way", file=sys.stderr)
+        return sum(place.result() for place in places)
 
 
 def _slot(session: Session) -> int:

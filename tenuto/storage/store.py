@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from tenuto import codec
 from tenuto.context import Needs
-from tenuto.errors import CodecError, JobMismatch
+from tenuto.errors import CodecError, JobMismatch, WorkflowMismatch
 from tenuto.failure import entry, failures
 from tenuto.graph import Edge, Node
 from tenuto.job import (
@@ -87,8 +87,7 @@ def enqueue_workflow(
     """Store a workflow with its jobs, nodes and edges, all or none. One that is stored already is left as it is."""
     made = yield call("enqueue_workflow", id=id, name=name, steps=len(nodes))
     if not made:
-        known = yield from _existing(jobs)
-        return [known[job.id] for job in jobs if job.id in known]
+        return (yield from _existing_workflow(id, jobs, nodes))
     stored = yield from enqueue(jobs)
     taken = next((job for job in stored if job.existing), None)
     if taken is not None:
@@ -108,6 +107,16 @@ def _existing(jobs: Sequence[AnyJob]) -> Verb[dict[str, AnyJob]]:
         if row is not None and (row[3] != job.worker or row[4] != (job.encoded or codec.encode(job.args))):
             raise JobMismatch(job.id)
     return {id: to_job(row).replace(existing=True) for id, row in found.items()}
+
+
+def _existing_workflow(id: str, jobs: Sequence[AnyJob], nodes: Sequence[Node]) -> Verb[list[AnyJob]]:
+    """The jobs as they are stored; one that has been pruned or deleted shows its fate. Raises WorkflowMismatch."""
+    rows = yield call("steps", workflow_id=id, after=-1, max=len(nodes) + 1)
+    fates = {row[1]: row[5] for row in rows}
+    if {(row[0], row[1]) for row in rows} != {(node.name, node.job_id) for node in nodes}:
+        raise WorkflowMismatch(id)
+    known = yield from _existing(jobs)
+    return [known.get(job.id) or job.replace(state=STATES.get(fates[job.id], CANCELLED), existing=True) for job in jobs]
 
 
 def _document(job: AnyJob) -> dict[str, Any]:

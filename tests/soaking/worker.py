@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -106,6 +107,7 @@ def work(url: str, folder: Path) -> None:
     global _log  # noqa: PLW0603 - one process, one log
     _log = Log(folder / "log")
     _speak_into(folder / "said")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever interrupts means the soak, which lets the run end
     threading.Thread(target=_end_with_parent, daemon=True).start()
     telemetry.attach(_tell_finished, "workflow.finished")
     telemetry.attach(_tell_fault, "service.exception", "queue.split", "queue.quarantine")

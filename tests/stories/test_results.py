@@ -23,9 +23,9 @@ from tenuto.errors import (
     TenutoError,
     UnencodableResult,
     WorkflowNotFound,
+    WouldDeadlock,
 )
 from tests.kit import (
-    SHARED,
     Obey,
     drain,
     eventually,
@@ -346,7 +346,6 @@ async def test_a_step_that_failed_after_storing_settles_without_running_again(ap
     assert (await app.fetch(flow.jobs["a"])).attempt == 2  # it was claimed again, and settled at once
 
 
-@SHARED
 async def test_a_step_whose_process_was_killed_after_storing_settles_without_running_again(open_app, database_url):
     flow = Workflow()
     flow.add("a", Obey.store("paid", then="hang"))
@@ -558,3 +557,21 @@ async def test_the_reason_of_a_refusal_is_kept_with_the_step(app):
 @job(name="stories.ask_for_a_stranger", max_attempts=1)
 async def ask_for_a_stranger() -> Any:
     return results.get_result("other")
+
+
+@job(name="results.blocks_the_loop")
+async def blocks_the_loop() -> str:
+    try:
+        blocking.store_result("never")
+    except WouldDeadlock:
+        return "refused"
+    return "stored"
+
+
+async def test_the_blocking_form_is_refused_in_an_async_job_where_it_would_wait_for_ever(app):
+    flow = Workflow()
+    flow.add("step", blocks_the_loop.new())
+
+    await finish(app, flow)
+
+    assert await result_of(app, flow, "step") == "refused"

@@ -107,7 +107,7 @@ async def test_what_it_gave_back_runs_at_once_elsewhere(app, crew):
 
     taken = [line.at for line in crew.log.lines("begin") if line.pid == staying.pid]
     assert len(taken) == SLOTS
-    assert max(taken) - left_at < 2.0
+    assert max(taken) - left_at < ENDS_WITHIN
 
 
 async def two_nodes(app: Tenuto) -> bool:

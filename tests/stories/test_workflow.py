@@ -25,11 +25,11 @@ from tenuto.errors import (
     JobNotFound,
     UnknownDependency,
     WaitTimedOut,
+    WorkflowMismatch,
     WorkflowNotFound,
 )
 from tenuto.storage import upkeep
 from tests.kit import (
-    SHARED,
     Gate,
     Obey,
     drain,
@@ -265,6 +265,33 @@ async def test_the_same_workflow_again_is_the_same_workflow(app):
     assert [job.existing for job in again.jobs.values()] == [True] * 4
     assert len(await app.workflows()) == 1
     assert set(times_run(flow).values()) == {1}
+
+
+async def test_the_same_workflow_again_is_known_after_its_jobs_were_pruned(app):
+    flow = diamond()
+    await finish(app, flow)
+    await app.database.run(upkeep.prune_jobs, timedelta(0))
+
+    again = await app.enqueue(flow)
+
+    assert [job.existing for job in again.jobs.values()] == [True] * 4
+    assert {job.state for job in again.jobs.values()} == {"completed"}
+    assert set(times_run(flow).values()) == {1}
+
+
+async def test_another_workflow_under_a_taken_id_is_refused_and_stores_nothing(app):
+    flow = diamond()
+    await finish(app, flow)
+    other = Workflow(id=flow.id)
+    other.add("a", Obey.ok())
+
+    with pytest.raises(WorkflowMismatch):
+        await app.enqueue(other)
+    flow.add("late", Obey.ok())
+    with pytest.raises(WorkflowMismatch):
+        await app.enqueue(flow)
+
+    assert len(await app.find()) == 4
 
 
 # ── in order ──────────────────────────────────────────────────────────────────────────────────────
@@ -734,7 +761,6 @@ async def test_a_workflow_that_was_never_stored_is_not_found(open_app):
         await app.workflow(Workflow().id).wait(timeout=1)
 
 
-@SHARED
 async def test_another_app_of_the_same_database_can_wait_for_the_end(app, open_app):
     flow = Workflow()
     flow.add("a", Obey.snooze(0.2, times=1))
@@ -764,7 +790,6 @@ async def test_two_apps_in_one_process_each_keep_to_their_own_tables(database_ur
     assert [status.id for status in await other.workflows()] == [there.id]
 
 
-@SHARED
 async def test_steps_of_a_killed_process_run_again_and_the_workflow_ends(open_app, database_url):
     flow = Workflow()
     flow.add("a", Obey.value(1))

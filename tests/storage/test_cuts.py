@@ -1,0 +1,372 @@
+"""Every verb may die at every boundary between its statements: run again, it leaves the tables as if it had not."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from itertools import count
+from typing import Any, NamedTuple
+
+import pytest
+
+from tenuto.errors import StorageUnavailable
+from tenuto.job import Job
+from tenuto.outcome import DONE, GATED, Discard, Record, settle
+from tenuto.storage import steer, store, upkeep
+from tenuto.storage.database import Database, Verb
+from tests.storage.build import DAY, NOON, SECOND, TTL, Claimer, complaints, diamond, graph, new_id, plain
+from tests.storage.tables import Row, Tables, look_into
+
+Act = partial[Verb[Any]]
+Prepare = Callable[[Claimer], Awaitable[Act]]
+
+
+class Died(Exception):
+    """The process ends here: nothing after this point of the verb was done."""
+
+
+# ── what is cut ───────────────────────────────────────────────────────────────────────────────────
+# Each makes its jobs once, so that every run has the same ids; what it gives back prepares one run.
+
+
+def enqueue() -> Prepare:
+    jobs = plain(3)
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(store.enqueue, jobs[:1])
+        return partial(store.enqueue, jobs)
+
+    return prepare
+
+
+def enqueue_workflow() -> Prepare:
+    flow = diamond(name="sync")
+
+    async def prepare(claimer: Claimer) -> Act:
+        return partial(flow.enqueue)
+
+    return prepare
+
+
+def ack_plain() -> Prepare:
+    jobs = plain(2)
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(store.enqueue, jobs)
+        return partial(store.ack, [settle(job, DONE) for job in await claimer.claim()])
+
+    return prepare
+
+
+def ack_that_releases_cascades_and_finishes() -> Prepare:
+    good, bad, last = diamond(), graph({"a": "", "b": "a", "c": "b", "d": "c"}, forgive={"d": "cancelled"}), graph({"x": ""})
+
+    async def prepare(claimer: Claimer) -> Act:
+        for flow in (good, bad, last):
+            await claimer.database.run(flow.enqueue)
+        await claimer.claim()
+        ended = {good["top"]: Record("found"), bad["a"]: Discard("no"), last["x"]: DONE}
+        return partial(store.ack, [settle(claimer.held[job.id], outcome) for job, outcome in ended.items()])
+
+    return prepare
+
+
+def ack_of_the_last_of_two_parents() -> Prepare:
+    flow = graph({"a": "", "b": "", "c": "a b"})
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(flow.enqueue)
+        await claimer.end_steps(flow, a=Record(1))
+        return partial(store.ack, [settle(claimer.held[flow["b"].id], DONE)])
+
+    return prepare
+
+
+def ack_of_a_step_claimed_too_early() -> Prepare:
+    flow = graph({"a": "", "b": "a"})
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(flow.enqueue)
+        await claimer.claim()
+        await claimer.give_back(settle(claimer.held[flow["a"].id], DONE))
+        await claimer.claim()
+        return partial(store.ack, [settle(claimer.held[flow["b"].id], GATED)])
+
+    return prepare
+
+
+def rescue() -> Prepare:
+    flow, jobs = diamond(), plain(2)
+
+    async def prepare(claimer: Claimer) -> Act:
+        database = claimer.database
+        await database.run(flow.enqueue)
+        await database.run(store.enqueue, jobs)
+        await claimer.claim()
+        await database.run(steer.cancel, flow.ids("top"))
+        database.now = NOON + TTL
+        return partial(upkeep.rescue, judge=True)
+
+    return prepare
+
+
+def rescue_that_discards() -> Prepare:
+    flow, deaths = diamond(), [new_id() for _ in range(2)]
+
+    async def prepare(claimer: Claimer) -> Act:
+        database = claimer.database
+        await database.run(flow.enqueue)
+        for id in deaths:
+            victim = await Claimer(database, f"node {id}", id=id).start()
+            await victim.claim()
+            await victim.claim_suspect()
+            await victim.die()
+            await database.run(upkeep.rescue, judge=False)
+        await claimer.claim_suspect()
+        await claimer.die()
+        return partial(upkeep.rescue, judge=False)
+
+    return prepare
+
+
+def disown() -> Prepare:
+    flow, jobs = diamond(), plain(2)
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(flow.enqueue)
+        await claimer.database.run(store.enqueue, jobs)
+        await claimer.claim()
+        await claimer.database.run(steer.cancel, flow.ids("top"))
+        return partial(upkeep.disown, [claimer.id], [jobs[0].id])
+
+    return prepare
+
+
+def resign() -> Prepare:
+    jobs = plain(2)
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(store.enqueue, jobs)
+        await claimer.claim()
+        return partial(upkeep.resign, [claimer.id])
+
+    return prepare
+
+
+def cancel() -> Prepare:
+    flow = graph({"a": "", "b": "a", "c": "a", "d": "c", "run": ""}, forgive={"b": "cancelled"})
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(flow.enqueue)
+        await claimer.claim(2)
+        await claimer.give_back(settle(claimer.held[flow["a"].id], Record(1)))
+        return partial(steer.cancel, flow.ids("c", "run"))
+
+    return prepare
+
+
+def retry() -> Prepare:
+    flow = graph({"a": "", "b": "a", "c": ""})
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(flow.enqueue)
+        await claimer.end_steps(flow, a=Discard("no"), c=Record(1))
+        return partial(steer.retry, flow.ids("a", "c"))
+
+    return prepare
+
+
+def delete() -> Prepare:
+    flow = graph({"a": "", "b": "a", "c": "a", "d": "c"}, forgive={"b": "deleted"})
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(flow.enqueue)
+        return partial(steer.delete, flow.ids("a"))
+
+    return prepare
+
+
+def update() -> Prepare:
+    jobs = plain(2, meta={"a": 1})
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(store.enqueue, jobs)
+        return partial(steer.update, [job.id for job in jobs], {"meta": {"b": 2}, "schedule_in": SECOND})
+
+    return prepare
+
+
+def prune() -> Prepare:
+    flow = diamond()
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(flow.enqueue)
+        await claimer.database.run(steer.cancel, flow.ids())
+        claimer.database.now = NOON + DAY
+        return partial(upkeep.prune_workflows, DAY)
+
+    return prepare
+
+
+each_act = pytest.mark.parametrize(
+    "make",
+    [
+        *(enqueue, enqueue_workflow, ack_plain, ack_that_releases_cascades_and_finishes, ack_of_the_last_of_two_parents),
+        *(ack_of_a_step_claimed_too_early, rescue, rescue_that_discards, disown, resign, cancel, retry, delete, update),
+        prune,
+    ],
+    ids=lambda make: make.__name__,
+)
+
+
+# ── how it is cut ─────────────────────────────────────────────────────────────────────────────────
+
+
+class Place(NamedTuple):
+    """Between two statements: before the nth is asked, or with its rows in hand."""
+
+    nth: int
+    has_rows: bool
+
+
+def cut(act: Act, place: Place, blow: Callable[[], object]) -> Verb[Any]:
+    """The verb, struck at one place."""
+    verb = act()
+    rows: Any = None
+    with suppress(StopIteration):
+        for nth in count():
+            asked = verb.send(rows)
+            if place == (nth, False):
+                blow()
+            rows = yield asked
+            if place == (nth, True):
+                blow()
+    raise AssertionError("the verb ended before it was struck")
+
+
+class Bench:
+    """One verb, prepared and run on tables that were empty before, as often as asked."""
+
+    def __init__(self, database: Database, tables: Tables, prepare: Prepare) -> None:
+        self.database = database
+        self.tables = tables
+        self._prepare = prepare
+        self._producer = new_id()
+
+    async def ready(self) -> Act:
+        """Everything as it is before the verb."""
+        self.tables.clear()
+        self.database.now = NOON
+        return await self._prepare(await Claimer(self.database, id=self._producer).start())
+
+    async def uncut(self) -> tuple[dict[str, list[Row]], int]:
+        """The tables after an undisturbed run, and how many statements it took."""
+        act, asked = await self.ready(), 0
+
+        def counted() -> Verb[Any]:
+            nonlocal asked
+            verb, rows = act(), None
+            with suppress(StopIteration):
+                while True:
+                    call = verb.send(rows)
+                    asked += 1
+                    rows = yield call
+
+        await self.database.run(counted)
+        return self.tables.all(), asked
+
+    async def again(self, act: Act) -> dict[str, list[Row]]:
+        """The tables after the verb was run (again); the pool may have to find out about lines that were cut."""
+        for _ in range(10):
+            with suppress(StorageUnavailable):
+                await self.database.run(act)
+                return self.tables.all()
+        raise AssertionError("the database did not come back")
+
+
+def places(asked: int) -> list[Place]:
+    assert asked > 0
+    return [Place(nth, has_rows) for nth in range(asked) for has_rows in (False, True)]
+
+
+@pytest.fixture
+def bench(database: Database, tables: Tables, make: Callable[[], Prepare]) -> Bench:
+    return Bench(database, tables, make())
+
+
+def die() -> None:
+    raise Died
+
+
+@each_act
+async def test_a_verb_that_died_anywhere_can_be_run_again(bench: Bench):
+    whole, asked = await bench.uncut()
+
+    for place in places(asked):
+        act = await bench.ready()
+        with pytest.raises(Died):
+            await bench.database.run(cut, act, place, die)
+
+        assert await bench.again(act) == whole, place
+        assert await complaints(bench.database) == {}
+
+
+@each_act
+async def test_a_verb_whose_answer_was_lost_can_be_run_again(bench: Bench):
+    whole, _ = await bench.uncut()
+    act = await bench.ready()
+    await bench.database.run(act)
+
+    assert await bench.again(act) == whole
+
+
+@each_act
+async def test_a_verb_that_died_without_being_run_again_has_changed_nothing_or_everything(bench: Bench):
+    whole, asked = await bench.uncut()
+
+    for place in places(asked):
+        act = await bench.ready()
+        before = bench.tables.all()
+        with pytest.raises(Died):
+            await bench.database.run(cut, act, place, die)
+
+        assert bench.tables.all() in (before, whole), place
+
+
+@each_act
+async def test_a_verb_whose_line_was_cut_anywhere_can_be_run_again(bench: Bench):
+    if bench.tables.is_sqlite:
+        pytest.skip("SQLite has no line")
+    whole, asked = await bench.uncut()
+
+    for place in places(asked):
+        act = await bench.ready()
+        with suppress(StorageUnavailable):  # a cut that came after the commit is not noticed
+            await bench.database.run(cut_line, act, place, bench.tables)
+
+        assert await bench.again(act) == whole, place
+
+
+def cut_line(act: Act, place: Place, tables: Tables) -> Verb[Any]:
+    """The verb, whose connection is ended by the server at one place."""
+    verb = act()
+    rows: Any = None
+    for nth in count():
+        try:
+            asked = verb.send(rows)
+        except StopIteration as end:
+            return end.value
+        if place == (nth, False):
+            _end_all_other_connections(tables)
+        rows = yield asked
+        if place == (nth, True):
+            _end_all_other_connections(tables)
+    raise AssertionError
+
+
+def _end_all_other_connections(tables: Tables) -> None:
+    tables.rows(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"
+    )
