@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from dataclasses import replace as checked_replace
-from datetime import date, datetime, time, timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal
 from functools import cached_property, partial, update_wrapper
 from inspect import (
@@ -30,7 +30,6 @@ from typing import (
     Generic,
     ParamSpec,
     TypeAlias,
-    TypedDict,
     Unpack,
     cast,
     get_args,
@@ -42,74 +41,12 @@ from uuid import UUID
 from typing_extensions import TypeVar, get_original_bases
 from uuid_utils import uuid7
 
-from tenuto import codec
-from tenuto.errors import DefinitionError, DuplicateWorker, InvalidArgs, InvalidJob, UnknownWorker
+from tenuto.errors import DefinitionError, DuplicateWorker, InvalidArgs, UnknownWorker
 from tenuto.features.args import args_of_class, args_of_function
 from tenuto.features.feature import Feature, Process, fold_new, nest, overriding, ranked
-from tenuto.job import META_LIMIT, Args, Duration, Job, Result, check_tags, id_of, seconds
+from tenuto.job import Args, Job, Result
+from tenuto.options import JobOptions, WorkerOptions, checked
 from tenuto.outcome import Backoff, Cancel, Discard, Record, Snooze
-
-# ── options ───────────────────────────────────────────────────────────────────────────────────────
-
-
-class WorkerOptions(TypedDict, total=False):
-    """What a worker says of all its jobs, and of how it is run: keywords of @job and of a class statement."""
-
-    name: str  # in place of module.qualname
-    queue: str
-    max_attempts: int
-    priority: int  # 0 runs first, 9 last
-    tags: Iterable[str]
-    timeout: Duration | None  # of one attempt
-    backoff: Backoff | None  # in place of the usual wait after a failure
-    reuse_result: bool  # False: a step with a stored result runs again all the same
-
-
-class JobOptions(TypedDict, total=False):
-    """What is said of single jobs: keywords of `options`. What is given replaces what the worker says."""
-
-    id: UUID | str  # a UUID: the same id again is the same job
-    queue: str
-    max_attempts: int
-    priority: int
-    tags: Iterable[str]
-    timeout: Duration | None
-    meta: Mapping[str, Any]
-    schedule_in: Duration | None
-    scheduled_at: datetime | None
-
-
-def _checked(options: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
-    """The options as a Job takes them. Raises InvalidJob, also for a name that is not `known`."""
-    for name in options.keys() - known:
-        raise InvalidJob(f"no option is named {name!r}; there are {', '.join(sorted(known))}")
-    return {
-        name: _CHECKS[name](value) if name in _CHECKS and value is not None else value
-        for name, value in options.items()
-    }
-
-
-def _checked_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """The meta as it will be read again. Raises TooLarge over 64,000 bytes, and Unencodable."""
-    if not isinstance(meta, Mapping):
-        raise InvalidJob("meta= is no mapping; give a dict")
-    text = codec.encode(dict(meta), limit=META_LIMIT, what="meta")
-    return cast("dict[str, Any]", codec.decode(text))
-
-
-def _checked_backoff(backoff: Backoff) -> Backoff:
-    return backoff if callable(backoff) else seconds("backoff", backoff)
-
-
-_CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "id": id_of,
-    "tags": check_tags,
-    "timeout": partial(seconds, "timeout"),
-    "schedule_in": partial(seconds, "schedule_in"),
-    "backoff": _checked_backoff,
-    "meta": _checked_meta,
-}
-
 
 # ── one worker, and all of them ───────────────────────────────────────────────────────────────────
 
@@ -138,7 +75,7 @@ class Definition:
 
     def maker(self, options: JobOptions) -> Callable[[Any], Job[Any, Any]]:
         """`new` with other options, checked once for all the jobs it makes. Raises InvalidJob."""
-        given = _checked(options, JobOptions.__optional_keys__)
+        given = checked(options, JobOptions.__optional_keys__)
         id = given.pop("id", None)
         return partial(self.new, template=checked_replace(self.template, **given), id=id)
 
@@ -196,7 +133,7 @@ def _define(
     """Register a worker. Raises InvalidJob for its options, DuplicateWorker for its name."""
     if isgeneratorfunction(code) or isasyncgenfunction(code):
         raise DefinitionError(f"{name} is a generator; return a list, or make a job of each item")
-    given = _checked(options, WorkerOptions.__optional_keys__)
+    given = checked(options, WorkerOptions.__optional_keys__)
     own = {key: given.pop(key) for key in ("backoff", "reuse_result") if key in given}
     given.pop("name", None)
     template: Job[Any, Any] = Job(name, **given)

@@ -20,8 +20,6 @@ from inspect import isawaitable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pytest
-
 from tenuto import Cancel, Discard, Job, Record, Snooze, Tenuto, Worker, Workflow, WorkflowStatus, current_app, results
 from tenuto.errors import TenutoError
 

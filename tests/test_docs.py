@@ -17,9 +17,9 @@ from tenuto.cli.root import root
 from tenuto.config import Config
 from tenuto.failure import ERROR_LIMIT, ERRORS_KEPT
 from tenuto.job import ARGS_LIMIT, META_LIMIT, TERMINAL, TRANSITIONS, JobState
+from tenuto.options import JobOptions, WorkerOptions
 from tenuto.outcome import RESULT_LIMIT
 from tenuto.walk import MAX_DEPTH, MAX_DIGITS
-from tenuto.worker import JobOptions, WorkerOptions
 from tests.fences import FENCES
 
 DOCS = Path(__file__).parent.parent / "docs"

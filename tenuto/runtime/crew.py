@@ -1,6 +1,7 @@
 """Crew: all that a working node runs, wired together, started and stopped as one."""
 
 import asyncio
+import random
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from datetime import timedelta
@@ -164,7 +165,15 @@ class Crew:
             return line.run(reading.step, job.workflow_id, step) is not None
 
     async def _store_result(self, job: Job[Any, Any], text: str) -> None:
-        if not await self.node.database.run(reading.store_result, job, text):
+        """Store it however long the database is away: it is fenced by epoch, and a lease that ends stops the step."""
+        while True:
+            try:
+                is_stored = await self.node.database.run(reading.store_result, job, text)
+                break
+            except StorageUnavailable as error:
+                self.node.away(error)
+                await asyncio.sleep(random.uniform(0.05, 0.3))  # before the next try
+        if not is_stored:
             raise StaleAttempt(job.id)
 
 

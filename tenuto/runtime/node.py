@@ -95,6 +95,10 @@ class Node:
         """The id of the lease under which this node works on `queue`."""
         return self._producers[queue]
 
+    def lease_on(self, queue: str) -> str | None:
+        """The id of that lease, or None between one that ended and the next."""
+        return self._producers.get(queue)
+
     def holds(self, producer: str) -> bool:
         """Whether a lease is still this node's."""
         return producer in self._producers.values()
@@ -176,11 +180,11 @@ class Node:
             renewed = line.run(upkeep.beat, ids, self.lease, self._health())
         except (StorageError, TimeoutError):  # the lease runs on; it is judged below
             renewed = None
-        if renewed is not None and renewed.issuperset(ids):
-            self._proven = asked
-            return
-        has_ended = renewed is not None and not renewed.issuperset(self.producers)
-        if has_ended or self._is_unproven():
+        # A lease that is not ours any more was closed meanwhile: its end says nothing of those we hold by now.
+        ended: set[str] = set() if renewed is None else (set(ids) - renewed) & set(self.producers)
+        if renewed is not None and not ended:
+            self._proven = max(self._proven, asked)
+        elif ended or self._is_unproven():
             self._fence()
 
     def _fence(self) -> None:

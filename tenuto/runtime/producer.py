@@ -137,12 +137,13 @@ class Producer:
 
     async def _refill(self) -> None:
         """Take what there is room for; when that is all there was, wait for a hint that there is more."""
-        if self._room() <= 0:  # paused or fenced while we waited for half of the slots
+        producer = self._node.lease_on(self.queue)
+        if producer is None or self._room() <= 0:  # fenced or paused while we waited for half of the slots
             return
         if self._in_doubt:
-            await self._disown()
+            await self._disown(producer)
         self._wanted.clear()
-        room, producer = self._room(), self._node.producer(self.queue)
+        room = self._room()
         jobs = await self._claim(room, producer)
         holds = self._node.alive and self._node.holds(producer) and not self._stopping
         for job, needs in jobs:
@@ -199,11 +200,11 @@ class Producer:
                 found |= await self._node.database.run(store.needs, [job], budget=2**62)
         return found
 
-    async def _disown(self) -> None:
+    async def _disown(self, producer: str) -> None:
         """Give back what the database thinks runs here and does not: the answer of a claim was lost."""
         running = [id for id, attempt in self._attempts.items() if not attempt.is_settled]
         known = [*running, *(ack.id for ack in (*self._acks, *self._sending))]
-        lost = await self._node.database.run(upkeep.disown, [self._node.producer(self.queue)], known)
+        lost = await self._node.database.run(upkeep.disown, [producer], known)
         self._in_doubt = False
         self._node.counters["repairs"] += len(lost.ids)
 

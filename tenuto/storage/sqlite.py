@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import random
+import re
 import sqlite3
 import threading
 import time
@@ -361,11 +362,22 @@ def _inputs(statement: Statement, asked: Call, now: datetime | None) -> dict[str
     for name, kind in statement.inputs.items():
         value = now if name == "now" else asked.inputs[name]
         if value is not None and (kind == "json" or kind.endswith("[]")):
-            value = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+            value = _document(value)
         elif value is not None and kind == "timestamptz":
             value = (value - EPOCH) // _MICROSECOND
         given[name] = value
     return given
+
+
+def _document(value: Any) -> str:
+    """JSON, refused when a text in it holds a NUL: SQLite would store that text only as far as there."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if "\\u0000" in text and _NUL.search(text):
+        raise StorageRejected("SQLite: a text holds a NUL character")
+    return text
+
+
+_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # escaped itself, and not after an escaped backslash
 
 
 def _outputs(statement: Statement, rows: list[Row]) -> list[Row]:

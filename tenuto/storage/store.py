@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from tenuto import codec
@@ -23,7 +24,7 @@ from tenuto.job import (
     JobState,
 )
 from tenuto.outcome import Ack
-from tenuto.storage.database import Row, Verb, call, last
+from tenuto.storage.database import LostRace, Row, Verb, call, last
 
 AnyJob: TypeAlias = Job[Any, Any]
 
@@ -71,12 +72,14 @@ def enqueue(jobs: Sequence[AnyJob]) -> Verb[list[AnyJob]]:
     """
     stored: list[AnyJob] = []
     for chunk in _chunks(jobs):
-        rows = yield call("enqueue", jobs=[_document(job) for job in chunk])
+        rows = yield call("enqueue", jobs=[_document(job) for job in sorted(chunk, key=attrgetter("id"))])
         new = {row[0]: row for row in rows}
         if len(new) == len(chunk):
             known: dict[str, AnyJob] = {}
         else:
             known = yield from _existing(chunk)
+            if any(job.id not in known for job in chunk):
+                raise LostRace("a job was deleted while it was enqueued again")
         stored += [_stored(job, new[job.id]) if job.id in new else known[job.id] for job in chunk]
     return stored
 

@@ -234,7 +234,7 @@ async def test_an_attempt_that_is_told_to_stop_comes_to_what_it_was_told(
 ) -> None:
     attempt = Attempt(claimed(sleep_for_ever.new()), Needs())
     task = asyncio.create_task(executor.run(attempt))
-    attempt.task = task  # type: ignore[assignment] - the producer's tasks give nothing back
+    attempt.task = task  # type: ignore[assignment]  # the producer's tasks give nothing
     await asyncio.sleep(0)
 
     attempt.stop(told)
@@ -245,7 +245,7 @@ async def test_an_attempt_that_is_told_to_stop_comes_to_what_it_was_told(
 async def test_a_plain_function_sees_that_it_was_told_to_stop(executor: Executor) -> None:
     attempt = Attempt(claimed(look_for_a_signal.new()), Needs())
     task = asyncio.create_task(executor.run(attempt))
-    attempt.task = task  # type: ignore[assignment] - the producer's tasks give nothing back
+    attempt.task = task  # type: ignore[assignment]  # the producer's tasks give nothing
     await asyncio.sleep(0)
 
     attempt.stop(STOPPED)

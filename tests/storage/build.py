@@ -54,7 +54,8 @@ class Flow:
 
     def __repr__(self) -> str:
         forgive = {
-            node.name: " ".join(ending for ending in ENDINGS if getattr(node, f"ignore_{ending}")) for node in self.nodes
+            node.name: " ".join(ending for ending in ENDINGS if getattr(node, f"ignore_{ending}"))
+            for node in self.nodes
         }
         return f"graph({ {node.name: ' '.join(node.deps) for node in self.nodes} }, forgive={forgive})"
 
@@ -80,8 +81,7 @@ def graph(
     needed = {dep for named in needs.values() for dep in named}
     jobs = {step: _step(id, step, needs[step], step in needed, options) for step in deps}
     nodes = [
-        Node(step, jobs[step].id, needs[step], position, "worker", **flags[step])
-        for position, step in enumerate(deps)
+        Node(step, jobs[step].id, needs[step], position, "worker", **flags[step]) for position, step in enumerate(deps)
     ]
     edges = [Edge(jobs[step].id, jobs[dep].id, **flags[step]) for step in deps for dep in needs[step]]
     return Flow(id, name, jobs, nodes, edges)
@@ -91,9 +91,7 @@ def _flags(endings: str) -> dict[str, bool]:
     return {f"ignore_{ending}": ending in endings.split() for ending in ENDINGS}
 
 
-def _step(
-    workflow_id: str, step: str, needs: Sequence[str], is_needed: bool, options: Mapping[str, Any]
-) -> AnyJob:
+def _step(workflow_id: str, step: str, needs: Sequence[str], is_needed: bool, options: Mapping[str, Any]) -> AnyJob:
     job: AnyJob = Job("worker", {"step": step}, workflow_id=workflow_id, **options)
     return job.replace(
         state=SUSPENDED if needs else AVAILABLE,

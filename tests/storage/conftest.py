@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -15,6 +16,39 @@ from tests.storage.build import NOON, Claimer
 from tests.storage.examine import Seen, examiner_of
 from tests.storage.tables import Tables, look_into
 from tests.storage.workload import Work, crowd
+
+only_on_postgres = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+only_on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+only_on_fresh_postgres = pytest.mark.parametrize("fresh_url", ["postgres"], indirect=True)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def fresh_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a fresh and empty database, on each of the two."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'fresh.db'}"
+        return
+    server: Server = request.getfixturevalue("postgres")
+    with server.database() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def shared_url(postgres: Server) -> Iterator[str]:
+    """One PostgreSQL database for test after test: to make one takes as long as three of them."""
+    with postgres.database() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database without a row, on each of the two."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'jobs.db'}"
+    url: str = request.getfixturevalue("shared_url")
+    with look_into(url) as tables:
+        tables.clear()
+    return url
 
 
 @pytest.fixture
@@ -35,13 +69,6 @@ def tables(database_url: str) -> Iterator[Tables]:
     """The tables themselves."""
     with look_into(database_url) as tables:
         yield tables
-
-
-@pytest.fixture
-def postgres_url(postgres: Server) -> Iterator[str]:
-    """The URL of a fresh and empty PostgreSQL database, for what SQLite has not."""
-    with postgres.database() as url:
-        yield url
 
 
 class Examined(NamedTuple):

@@ -129,7 +129,7 @@ class PostgresExaminer(Examiner):
 
     def change(self, statement: str, *inputs: Any) -> None:
         text = statement.replace("{schema}", self._schema).replace("?", "%s")
-        self._connection.execute(text, inputs)  # type: ignore[arg-type]
+        self._connection.execute(text, inputs)
 
     def analyse(self) -> None:
         self._connection.execute("vacuum analyze")
@@ -138,30 +138,30 @@ class PostgresExaminer(Examiner):
         self._connection.close()
 
     def _script(self, script: str) -> None:
-        self._connection.execute(script)  # type: ignore[arg-type]
+        self._connection.execute(script)
 
     def _rows(self, statement: Statement, asked: Call) -> list[Row]:
-        cursor = self._connection.execute(statement.text, postgres._inputs(statement, asked, None))  # type: ignore[arg-type]
+        cursor = self._connection.execute(statement.text, postgres._inputs(statement, asked, None))
         return cursor.fetchall() if cursor.description else []
 
     def _look(self, statement: Statement, asked: Call) -> tuple[Seen, list[Row]]:
         inputs = postgres._inputs(statement, asked, None)
         plan = self._said(f"explain {statement.text}", inputs)
         work = self._measure(statement, inputs)
-        cursor = self._connection.execute(statement.text, inputs)  # type: ignore[arg-type]
+        cursor = self._connection.execute(statement.text, inputs)
         columns = [(column.name, column.type_code) for column in cursor.description or ()]
         types = [self._types[oid].name for _, oid in columns]
         rows = cursor.fetchall() if columns else []
         return Seen(statement, plan, [name for name, _ in columns], types, work), rows
 
     def _said(self, text: str, inputs: Any = None) -> str:
-        return "\n".join(row[0] for row in self._connection.execute(text, inputs).fetchall())  # type: ignore[arg-type]
+        return "\n".join(row[0] for row in self._connection.execute(text, inputs).fetchall())
 
     def _measure(self, statement: Statement, inputs: Any) -> int:
         """Run it and take it back."""
         with self._connection.transaction(force_rollback=True):
             text = f"explain (analyze, timing off, format json) {statement.text}"
-            ((found,),) = self._connection.execute(text, inputs).fetchall()  # type: ignore[arg-type]
+            ((found,),) = self._connection.execute(text, inputs).fetchall()
         document = json.loads(found) if isinstance(found, str) else found
         return sum(_rows(node) for node in _nodes(document[0]["Plan"]))
 

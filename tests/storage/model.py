@@ -12,7 +12,6 @@ from tenuto.graph import Edge
 from tenuto.job import (
     AVAILABLE,
     CANCELLED,
-
     DISCARDED,
     EXECUTING,
     RETRYABLE,
@@ -266,9 +265,7 @@ class Model:
 
     def stage(self) -> int:
         due = [
-            job
-            for job in self.jobs.values()
-            if job.state in {SCHEDULED, RETRYABLE} and job.scheduled_at <= self.now
+            job for job in self.jobs.values() if job.state in {SCHEDULED, RETRYABLE} and job.scheduled_at <= self.now
         ]
         for job in due:
             job.state = AVAILABLE
@@ -323,7 +320,9 @@ class Model:
 
     def prune_workflows(self, keep: timedelta) -> int:
         old = {
-            id for id, workflow in self.workflows.items() if workflow.finished_at and workflow.finished_at <= self.now - keep
+            id
+            for id, workflow in self.workflows.items()
+            if workflow.finished_at and workflow.finished_at <= self.now - keep
         }
         steps = {id for id, step in self.steps.items() if step.workflow in old}
         self.workflows = {id: workflow for id, workflow in self.workflows.items() if id not in old}
@@ -350,5 +349,3 @@ class Model:
 
 def _forgives(edge: Edge, fate: str) -> bool:
     return bool(getattr(edge, f"ignore_{fate}"))
-
-

@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 
 from tenuto.failure import ERRORS_KEPT
-from tenuto.failure import ERRORS_KEPT
 from tenuto.job import AVAILABLE, CANCELLED, COMPLETED, DISCARDED, RETRYABLE, SCHEDULED
 from tenuto.outcome import (
     DONE,
@@ -51,9 +50,7 @@ async def job(clock, claimer):
     return claimed
 
 
-@pytest.mark.parametrize(
-    ("outcome", "state"), [pytest.param(*way, id=name) for name, way in EVERY_WAY.items()]
-)
+@pytest.mark.parametrize(("outcome", "state"), [pytest.param(*way, id=name) for name, way in EVERY_WAY.items()])
 async def test_a_job_becomes_what_its_attempt_came_to(clock, claimer, job, outcome, state):
     settled = await claimer.end(job, outcome)
 
@@ -61,9 +58,7 @@ async def test_a_job_becomes_what_its_attempt_came_to(clock, claimer, job, outco
     assert (await stored(clock, job)).state is state
 
 
-@pytest.mark.parametrize(
-    ("outcome", "state"), [pytest.param(*way, id=name) for name, way in ENDINGS.items()]
-)
+@pytest.mark.parametrize(("outcome", "state"), [pytest.param(*way, id=name) for name, way in ENDINGS.items()])
 async def test_an_ending_has_its_instant(clock, claimer, job, outcome, state):
     clock.now = NOON + SECOND
 
@@ -213,7 +208,7 @@ async def test_only_the_newest_failures_are_kept(clock, claimer):
 
 
 async def test_what_an_error_says_comes_back_as_it_was(clock, claimer, job):
-    told = "quotes \" ' \\ and [brackets], ünï → 🎵, \x00 NUL, {\"json\": 1}"
+    told = 'quotes " \' \\ and [brackets], ünï → 🎵, \x00 NUL, {"json": 1}'
 
     await claimer.end(job, Cancel(told))
 

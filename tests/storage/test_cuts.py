@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from functools import partial
-from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from tenuto.errors import StorageUnavailable
-from tenuto.job import Job
-from tenuto.outcome import DONE, GATED, Discard, Record, settle
+from tenuto.outcome import DONE, GATED, Discard, Outcome, Record, settle
 from tenuto.storage import steer, store, upkeep
 from tenuto.storage.database import Database, Verb
-from tests.storage.build import DAY, NOON, SECOND, TTL, Claimer, complaints, diamond, graph, new_id, plain
-from tests.storage.tables import Row, Tables, look_into
+from tests.storage.boundaries import Boundary, watched
+from tests.storage.build import DAY, NOON, SECOND, TTL, AnyJob, Claimer, complaints, diamond, graph, new_id, plain
+from tests.storage.conftest import only_on_postgres
+from tests.storage.tables import Row, Tables
 
 Act = partial[Verb[Any]]
 Prepare = Callable[[Claimer], Awaitable[Act]]
@@ -60,13 +59,17 @@ def ack_plain() -> Prepare:
 
 
 def ack_that_releases_cascades_and_finishes() -> Prepare:
-    good, bad, last = diamond(), graph({"a": "", "b": "a", "c": "b", "d": "c"}, forgive={"d": "cancelled"}), graph({"x": ""})
+    good, bad, last = (
+        diamond(),
+        graph({"a": "", "b": "a", "c": "b", "d": "c"}, forgive={"d": "cancelled"}),
+        graph({"x": ""}),
+    )
 
     async def prepare(claimer: Claimer) -> Act:
         for flow in (good, bad, last):
             await claimer.database.run(flow.enqueue)
         await claimer.claim()
-        ended = {good["top"]: Record("found"), bad["a"]: Discard("no"), last["x"]: DONE}
+        ended: dict[AnyJob, Outcome] = {good["top"]: Record("found"), bad["a"]: Discard("no"), last["x"]: DONE}
         return partial(store.ack, [settle(claimer.held[job.id], outcome) for job, outcome in ended.items()])
 
     return prepare
@@ -212,7 +215,13 @@ def prune() -> Prepare:
 each_act = pytest.mark.parametrize(
     "make",
     [
-        *(enqueue, enqueue_workflow, ack_plain, ack_that_releases_cascades_and_finishes, ack_of_the_last_of_two_parents),
+        *(
+            enqueue,
+            enqueue_workflow,
+            ack_plain,
+            ack_that_releases_cascades_and_finishes,
+            ack_of_the_last_of_two_parents,
+        ),
         *(ack_of_a_step_claimed_too_early, rescue, rescue_that_discards, disown, resign, cancel, retry, delete, update),
         prune,
     ],
@@ -223,26 +232,9 @@ each_act = pytest.mark.parametrize(
 # ── how it is cut ─────────────────────────────────────────────────────────────────────────────────
 
 
-class Place(NamedTuple):
-    """Between two statements: before the nth is asked, or with its rows in hand."""
-
-    nth: int
-    has_rows: bool
-
-
-def cut(act: Act, place: Place, blow: Callable[[], object]) -> Verb[Any]:
-    """The verb, struck at one place."""
-    verb = act()
-    rows: Any = None
-    with suppress(StopIteration):
-        for nth in count():
-            asked = verb.send(rows)
-            if place == (nth, False):
-                blow()
-            rows = yield asked
-            if place == (nth, True):
-                blow()
-    raise AssertionError("the verb ended before it was struck")
+def struck(act: Act, place: Boundary, blow: Callable[[], object]) -> Verb[Any]:
+    """The verb, struck at one boundary."""
+    return watched(act(), lambda boundary, _: blow() if boundary == place else None)
 
 
 class Bench:
@@ -260,31 +252,18 @@ class Bench:
         self.database.now = NOON
         return await self._prepare(await Claimer(self.database, id=self._producer).start())
 
-    async def uncut(self) -> tuple[dict[str, list[Row]], int]:
-        """The tables after an undisturbed run, and how many statements it took."""
-        act, asked = await self.ready(), 0
-
-        def counted() -> Verb[Any]:
-            nonlocal asked
-            verb, rows = act(), None
-            with suppress(StopIteration):
-                while True:
-                    call = verb.send(rows)
-                    asked += 1
-                    rows = yield call
-
-        await self.database.run(counted)
-        return self.tables.all(), asked
+    async def uncut(self) -> tuple[dict[str, list[Row]], list[Boundary]]:
+        """The tables after an undisturbed run, and every boundary it came by."""
+        act = await self.ready()
+        passed: list[Boundary] = []
+        await self.database.run(lambda: watched(act(), lambda boundary, _: passed.append(boundary)))
+        assert passed
+        return self.tables.all(), passed
 
     async def again(self, act: Act) -> dict[str, list[Row]]:
         """The tables after the verb was run again."""
         await self.database.run(act)
         return self.tables.all()
-
-
-def places(asked: int) -> list[Place]:
-    assert asked > 0
-    return [Place(nth, has_rows) for nth in range(asked) for has_rows in (False, True)]
 
 
 @pytest.fixture
@@ -298,13 +277,13 @@ def die() -> None:
 
 @each_act
 async def test_a_verb_that_died_anywhere_leaves_nothing_half_done_and_can_be_run_again(bench: Bench):
-    whole, asked = await bench.uncut()
+    whole, boundaries = await bench.uncut()
 
-    for place in places(asked):
+    for place in boundaries:
         act = await bench.ready()
         before = bench.tables.all()
         with pytest.raises(Died):
-            await bench.database.run(cut, act, place, die)
+            await bench.database.run(struck, act, place, die)
 
         assert bench.tables.all() in (before, whole), place
         assert await bench.again(act) == whole, place
@@ -321,18 +300,17 @@ async def test_a_verb_whose_answer_was_lost_can_be_run_again(bench: Bench):
     assert await bench.again(act) == whole
 
 
+@only_on_postgres
 @pytest.mark.parametrize(
     "make", [enqueue_workflow, ack_that_releases_cascades_and_finishes, rescue], ids=lambda make: make.__name__
 )
 async def test_a_verb_whose_line_was_cut_anywhere_can_be_run_again_by_another_process(bench: Bench, open_database):
-    if bench.tables.is_sqlite:
-        pytest.skip("SQLite has no line")
-    whole, asked = await bench.uncut()
+    whole, boundaries = await bench.uncut()
 
-    for place in places(asked):
+    for place in boundaries:
         act = await bench.ready()
         with pytest.raises(StorageUnavailable):
-            await bench.database.run(cut_line, act, place, bench.tables)
+            await bench.database.run(struck, act, place, partial(cut_line, bench.tables))
         now, bench.database = bench.database.now, await open_database()
         bench.database.now = now
         await bench.database.run(act)
@@ -340,24 +318,8 @@ async def test_a_verb_whose_line_was_cut_anywhere_can_be_run_again_by_another_pr
         assert bench.tables.all() == whole, place
 
 
-def cut_line(act: Act, place: Place, tables: Tables) -> Verb[Any]:
-    """The verb, whose connection is ended by the server at one place."""
-    verb = act()
-    rows: Any = None
-    for nth in count():
-        try:
-            asked = verb.send(rows)
-        except StopIteration as end:
-            return end.value
-        if place == (nth, False):
-            _end_all_other_connections(tables)
-        rows = yield asked
-        if place == (nth, True):
-            _end_all_other_connections(tables)
-    raise AssertionError
-
-
-def _end_all_other_connections(tables: Tables) -> None:
+def cut_line(tables: Tables) -> None:
+    """End every connection but ours, as a server does that is shut down."""
     tables.rows(
         "select pg_terminate_backend(pid) from pg_stat_activity"
         " where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"

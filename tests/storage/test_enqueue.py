@@ -191,8 +191,6 @@ async def test_a_step_for_later_is_scheduled_though_its_workflow_begins_now(cloc
     flow = graph({"now": "", "later": ""})
     later = flow["later"].replace(schedule_in=MINUTE)
 
-    await clock.run(
-        store.enqueue_workflow, flow.id, None, [flow["now"], later], flow.nodes, flow.edges
-    )
+    await clock.run(store.enqueue_workflow, flow.id, None, [flow["now"], later], flow.nodes, flow.edges)
 
     assert (await stored(clock, later)).state is SCHEDULED

@@ -81,7 +81,9 @@ async def test_a_thousand_parents_release_their_child_once(clock, claimer):
     await clock.run(flow.enqueue)
     jobs = await claimer.claim()
 
-    *_, final = [await claimer.give_back(*[settle(job, DONE) for job in jobs[at : at + 250]]) for at in (0, 250, 500, 750)]
+    *_, final = [
+        await claimer.give_back(*[settle(job, DONE) for job in jobs[at : at + 250]]) for at in (0, 250, 500, 750)
+    ]
 
     assert final.due == {"default"}
     assert [job.id for job in await claimer.claim()] == flow.ids("join")

@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
@@ -43,7 +44,7 @@ STEPS = 30  # verbs in a row
 NODES = ("left", "right")
 NAMES = "abcdef"
 
-plain_outcomes = st.sampled_from(
+plain_outcomes: st.SearchStrategy[Outcome] = st.sampled_from(
     [
         DONE,
         Record("result"),
@@ -56,8 +57,9 @@ plain_outcomes = st.sampled_from(
         RELEASED,
     ]
 )
-outcomes = plain_outcomes | st.just(GATED)  # which only a step can be
+outcomes: st.SearchStrategy[Outcome] = plain_outcomes | st.just(GATED)  # which only a step can be
 delays = st.sampled_from([timedelta(0), timedelta(seconds=20)])
+
 
 def _weighted(**weights: int) -> st.SearchStrategy[str]:
     return st.sampled_from([word for word, weight in weights.items() for _ in range(weight)])
@@ -129,7 +131,8 @@ class Verbs(RuleBasedStateMachine):
         """What runs; what was taken away and runs again elsewhere; any attempt of long ago, for a second time."""
         given = [attempts for attempts in (self._running(), self._overtaken(), self.attempts) if attempts]
         if not given:
-            return self._claim(data)
+            self._claim(data)
+            return
         some = st.lists(st.sampled_from(data.draw(st.sampled_from(given))), min_size=1, max_size=4)
         jobs = {job.id: job for job in data.draw(some)}.values()
         acks = [settle(job, data.draw(outcomes if job.workflow_id else plain_outcomes), backoff=20) for job in jobs]
@@ -187,7 +190,9 @@ class Verbs(RuleBasedStateMachine):
         """Some nodes beat in the end, and what is due is staged."""
         self.model.now += timedelta(seconds=data.draw(st.sampled_from([5, 20, 40])))
         self.database.now = self.model.now
-        for producer in data.draw(st.sets(st.sampled_from(sorted(self.model.producers)))) if self.model.producers else ():
+        for producer in (
+            data.draw(st.sets(st.sampled_from(sorted(self.model.producers)))) if self.model.producers else ()
+        ):
             alive = self.model.beat(producer, TTL)
             assert self.run(upkeep.beat, [producer], TTL, "{}") == ({producer} if alive else set())
         assert len(self.run(upkeep.stage)) == self.model.stage()
@@ -304,7 +309,7 @@ class Verbs(RuleBasedStateMachine):
         assert all(row["epoch"] >= before[row["id"]]["epoch"] for row in after if row["id"] in before)
 
     def _needs_are_met_once(self, after: dict[str, list[Row]]) -> None:
-        """An edge that was met stays met; who is suspended waits for as many needs as are unmet, and for one at least."""
+        """An edge that was met stays met; who is suspended waits for as many needs as are unmet, one at least."""
         met = {(row["job_id"], row["needs_id"]) for row in after["edges"] if row["met"]}
         kept = {(row["job_id"], row["needs_id"]) for row in after["edges"]}
         was_met = {(row["job_id"], row["needs_id"]) for row in self.before["edges"] if row["met"]}

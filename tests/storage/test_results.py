@@ -49,7 +49,7 @@ async def test_null_is_a_result_and_nothing_is_none(clock, claimer):
 async def test_a_large_result_in_many_alphabets_comes_back_whole(clock, claimer):
     flow = graph({"only": ""})
     await clock.run(flow.enqueue)
-    value = "aß→🎵\n\\\"" * 20_000
+    value = 'aß→🎵\n\\"' * 20_000
 
     await claimer.end_steps(flow, only=Record(value))
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import psycopg
 import pytest
@@ -13,7 +13,10 @@ from tenuto.errors import InvalidUrl, LiveNodes, NotMigrated, SchemaTooNew, Stor
 from tenuto.storage import reading, store, upkeep
 from tenuto.storage.database import Database
 from tenuto.storage.postgres import Postgres
+from tests.conftest import database_at
 from tests.storage.build import NOON, TTL, Claimer, plain
+from tests.storage.conftest import only_on_fresh_postgres
+from tests.storage.tables import Tables, look_into
 
 FIRST = [1]
 
@@ -23,10 +26,28 @@ async def migrate(database: Database, **options: bool) -> list[int]:
     return await database.migrate(upkeep.migrate, [number for number, _ in database.scripts if number], **options)
 
 
+@asynccontextmanager
+async def opened(database: Database) -> AsyncIterator[Database]:
+    """A Database, closed at the end."""
+    await database.open()
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
 @pytest.fixture
-async def fresh(open_database) -> Database:
+async def fresh(fresh_url: str) -> AsyncIterator[Database]:
     """An open database without a table."""
-    return await open_database()
+    async with opened(database_at(fresh_url)) as database:
+        yield database
+
+
+@pytest.fixture
+def tables(fresh_url: str) -> Iterator[Tables]:
+    """The tables in it, once there are some."""
+    with look_into(fresh_url) as tables:
+        yield tables
 
 
 @pytest.fixture
@@ -65,10 +86,11 @@ async def test_migrating_twice_does_nothing(fresh, tables):
     assert tables.all() == before
 
 
-async def test_two_that_migrate_at_once_migrate_once(open_database):
-    databases = [await open_database() for _ in range(4)]
+async def test_those_that_migrate_at_once_migrate_once(fresh_url: str):
+    async with AsyncExitStack() as stack:
+        databases = [await stack.enter_async_context(opened(database_at(fresh_url))) for _ in range(4)]
 
-    ran = await asyncio.gather(*map(migrate, databases))
+        ran = await asyncio.gather(*map(migrate, databases))
 
     assert sorted(ran) == [[], [], [], FIRST]
 
@@ -149,33 +171,26 @@ async def test_a_node_whose_lease_ended_stops_no_migration(fresh, next_version):
 # ── schemas of PostgreSQL ─────────────────────────────────────────────────────────────────────────
 
 
-@asynccontextmanager
-async def opened(database: Database) -> AsyncIterator[Database]:
-    """A Database, migrated, and closed at the end."""
-    await database.open()
-    try:
+@only_on_fresh_postgres
+async def test_a_schema_of_ones_own_holds_all_tables(fresh_url: str):
+    async with opened(Postgres(fresh_url, schema="my_jobs_2")) as database:
         await migrate(database)
-        yield database
-    finally:
-        await database.close()
-
-
-async def test_a_schema_of_ones_own_holds_all_tables(postgres_url):
-    async with opened(Postgres(postgres_url, schema="my_jobs_2")) as database:
         await database.run(store.enqueue, plain())
 
-    with psycopg.connect(postgres_url) as connection:
+    with psycopg.connect(fresh_url) as connection:
         schemas = connection.execute(
             "select distinct schemaname from pg_tables where schemaname !~ '^(pg_|information_schema)'"
         ).fetchall()
     assert schemas == [("my_jobs_2",)]
 
 
-async def test_two_schemas_side_by_side_know_nothing_of_each_other(postgres_url):
+@only_on_fresh_postgres
+async def test_two_schemas_side_by_side_know_nothing_of_each_other(fresh_url: str):
     async with (
-        opened(Postgres(postgres_url, schema="ours")) as ours,
-        opened(Postgres(postgres_url, schema="theirs")) as theirs,
+        opened(Postgres(fresh_url, schema="ours")) as ours,
+        opened(Postgres(fresh_url, schema="theirs")) as theirs,
     ):
+        await asyncio.gather(migrate(ours), migrate(theirs))
         (job,) = await ours.run(store.enqueue, plain())
 
         assert await theirs.read(reading.fetch, [job.id]) == {}

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tenuto.errors import InvalidJob, NeedsUnmet
 from tenuto.job import AVAILABLE, CANCELLED, COMPLETED, DISCARDED, EXECUTING, RETRYABLE, SCHEDULED, SUSPENDED
-from tenuto.outcome import DONE, Discard, Failed, Record, Snooze
+from tenuto.outcome import DONE, Discard, Failed, Outcome, Record, Snooze
 from tenuto.storage import reading, steer, store, upkeep
 from tenuto.storage.steer import Changes, Filter
 from tests.storage.build import (
     MINUTE,
     NOON,
     SECOND,
+    AnyJob,
     Claimer,
     complaints,
     diamond,
@@ -26,18 +29,19 @@ from tests.storage.build import (
     workflow_of,
 )
 
+OUTCOMES: dict[str, Outcome] = {RETRYABLE: Failed(ValueError("oops")), COMPLETED: DONE, DISCARDED: Discard("no")}
 
-async def job_in(clock, claimer: Claimer, state: str):
+
+async def job_in(clock, claimer: Claimer, state: str) -> AnyJob:
     """One job in the state asked for."""
-    options = {"schedule_in": MINUTE} if state == SCHEDULED else {}
+    options: dict[str, Any] = {"schedule_in": MINUTE} if state == SCHEDULED else {}
     flow = graph({"a": "", "b": "a"}, **options)
     if state == SUSPENDED:
         await clock.run(flow.enqueue)
         return flow["b"]
     (job,) = await clock.run(store.enqueue, plain(**options))
-    outcomes = {RETRYABLE: Failed(ValueError("oops")), COMPLETED: DONE, DISCARDED: Discard("no")}
-    if state in outcomes:
-        await claimer.end(job, outcomes[state])
+    if state in OUTCOMES:
+        await claimer.end(job, OUTCOMES[state])
     elif state == EXECUTING:
         await claimer.claim()
     elif state == CANCELLED:
@@ -468,7 +472,10 @@ async def _all(clock, which: Filter):
         (Filter(queue="mail"), {"queue": "mail"}),
         (Filter(tag="red"), {"tags": ("blue", "red")}),
         (Filter(states=["scheduled"]), {"schedule_in": MINUTE}),
-        (Filter(states=["scheduled"], queue="mail", tag="red"), {"queue": "mail", "tags": ("red",), "schedule_in": MINUTE}),
+        (
+            Filter(states=["scheduled"], queue="mail", tag="red"),
+            {"queue": "mail", "tags": ("red",), "schedule_in": MINUTE},
+        ),
     ],
     ids=str,
 )

@@ -15,6 +15,7 @@ from tests.storage.build import (
     NOON,
     SECOND,
     TTL,
+    AnyJob,
     Claimer,
     chain,
     complaints,
@@ -56,7 +57,7 @@ async def test_what_waits_for_another_attempt_is_staged_too(clock, claimer, outc
 
 async def test_the_oldest_are_staged_first_and_no_more_than_a_batch(clock, monkeypatch):
     monkeypatch.setattr(upkeep, "STAGED_AT_ONCE", 2)
-    jobs = [Job("worker", {}, schedule_in=nth * SECOND) for nth in (3, 1, 2)]
+    jobs: list[AnyJob] = [Job("worker", {}, schedule_in=nth * SECOND) for nth in (3, 1, 2)]
     third, first, second = await clock.run(store.enqueue, jobs)
     clock.now = NOON + MINUTE
 

@@ -25,11 +25,15 @@ STATES = {
 
 ONE_STEP_EACH = (
     "update {schema}.jobs set workflow_id = id",
-    "insert into {schema}.workflows (id, name, state, steps, unfinished, inserted_at)"
-    " select id, 'crowd', 'running', 1, 1, inserted_at from {schema}.jobs",
-    "insert into {schema}.workflow_nodes (workflow_id, name, job_id, position, worker, deps, ignore_cancelled,"
-    " ignore_discarded, ignore_deleted)"
-    " select id, 'only', id, 0, worker, '[]', has_needs, has_needs, has_needs from {schema}.jobs",
+    """
+    insert into {schema}.workflows (id, name, state, steps, unfinished, inserted_at)
+    select id, 'crowd', 'running', 1, 1, inserted_at from {schema}.jobs
+    """,
+    """
+    insert into {schema}.workflow_nodes (
+        workflow_id, name, job_id, position, worker, deps, ignore_cancelled, ignore_discarded, ignore_deleted)
+    select id, 'only', id, 0, worker, '[]', has_needs, has_needs, has_needs from {schema}.jobs
+    """,
 )
 
 
@@ -85,7 +89,9 @@ class Work:
     def release(self) -> None:
         """A workflow as wide as the batch: each step releases one, and all of them a join."""
         steps = range(self.batch)
-        deps = {f"p{n}": "" for n in steps} | {f"c{n}": f"p{n}" for n in steps} | {"z": " ".join(f"p{n}" for n in steps)}
+        deps = (
+            {f"p{n}": "" for n in steps} | {f"c{n}": f"p{n}" for n in steps} | {"z": " ".join(f"p{n}" for n in steps)}
+        )
         flow = self._flow(deps)
         jobs = self._claim(flow["p0"].queue)
         self.examiner.run(reading.store_result, jobs[0], '"early"')
@@ -103,7 +109,7 @@ class Work:
 
     def cascade(self) -> None:
         """Each job of the batch fails, with two steps behind it."""
-        deps = {}
+        deps: dict[str, str] = {}
         for n in range(self.batch):
             deps |= {f"a{n}": "", f"b{n}": f"a{n}", f"c{n}": f"b{n}"}
         flow = self._flow(deps)

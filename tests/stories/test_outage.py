@@ -78,12 +78,8 @@ async def is_done(app: Tenuto) -> bool:
     return {state for counted in (await app.counts()).values() for state in counted} == {"completed"}
 
 
-async def nodes_of(app: Tenuto) -> int:
-    return len((await app.health()).nodes)
-
-
 async def two_nodes(app: Tenuto) -> bool:
-    return await nodes_of(app) == 2
+    return len((await app.health()).nodes) == 2
 
 
 def has_ended_since(crew: Crew, pid: int, instant: float) -> bool:
@@ -95,7 +91,7 @@ async def test_workers_go_on_by_themselves_after_an_outage(app, crew, own_postgr
     short, long = crew.work(lease=SHORT, own="short"), crew.work(lease=LONG, own="long")
     moved = await app.enqueue([linger.options(queue="short").new(nth, SHORT * 2) for nth in range(-10, -5)])
     unmoved = await app.enqueue([linger.options(queue="long").new(nth, AWAY + 2) for nth in range(-5, 0)])
-    await eventually(lambda: len(crew.log.lines("begin")) == 10)
+    await eventually(lambda: len(crew.log.lines("begin")) == 10, within=60)
     load = Load(app)
     await eventually(lambda: len(crew.log.lines("end")) > 500)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections import Counter
@@ -14,7 +15,7 @@ import pytest
 from tenuto import Tenuto
 from tests.kit import drain, eventually, kill
 from tests.soaking.audit import settled_twice, watch
-from tests.stories.workers import Crew, deadly, dwell, linger, note, stopped
+from tests.stories.workers import Crew, deadly, dwell, linger, note
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -38,18 +39,13 @@ def crew(database_url: str, tmp_path: Path) -> Iterator[Crew]:
         yield crew
 
 
-async def both_run(crew: Crew, *nodes: subprocess.Popen[bytes], at_least: int = 3) -> None:
-    """Wait until each of the nodes runs some jobs."""
-    await eventually(lambda: all(len(crew.log.running(node.pid)) >= at_least for node in nodes))
-
-
 async def all_completed(app: Tenuto, jobs: int) -> bool:
     return (await app.counts())["default"] == {"completed": jobs}
 
 
 async def test_twenty_thousand_jobs_on_two_nodes_run_exactly_once(app, crew, database_url):
     first, second = crew.work(slots=100), crew.work(slots=100)
-    await eventually(lambda: both_live(app))
+    await both_live(app)
 
     await app.enqueue([note.new(nth) for nth in range(20_000)])
     await eventually(lambda: all_completed(app, 20_000), within=60)
@@ -59,8 +55,13 @@ async def test_twenty_thousand_jobs_on_two_nodes_run_exactly_once(app, crew, dat
     assert settled_twice(database_url) == {}
 
 
-async def both_live(app: Tenuto) -> bool:
-    return len((await app.health()).nodes) == 2
+async def both_live(app: Tenuto) -> None:
+    """Wait until two nodes hold leases."""
+
+    async def are_two() -> bool:
+        return len((await app.health()).nodes) == 2
+
+    await eventually(are_two, within=60)
 
 
 @pytest.mark.parametrize(
@@ -71,8 +72,9 @@ async def both_live(app: Tenuto) -> bool:
 async def test_the_jobs_of_a_killed_node_run_on_the_other_one(app, crew, database_url, lease, unknown, bury):
     """A process of this machine is seen to be gone, whatever is left of its lease; elsewhere its lease must end."""
     victim, heir = crew.work(lease=lease, unknown=unknown), crew.work(lease=lease, unknown=unknown)
+    await both_live(app)
     await app.enqueue([linger.new(nth, 0.1) for nth in range(300)])
-    await both_run(crew, victim, heir)
+    await crew.halt(victim, holding=3)
 
     bury(victim)
     died_at, orphans = time.time(), crew.log.running(victim.pid)
@@ -89,12 +91,13 @@ async def test_the_jobs_of_a_killed_node_run_on_the_other_one(app, crew, databas
 
 
 async def test_what_a_sleeping_node_did_is_refused_when_it_wakes(app, crew, database_url):
-    sleeper, heir = crew.work(node="sleeper", slots=8), crew.work(node="heir")
+    sleeper, _ = crew.work(node="sleeper", slots=8), crew.work(node="heir")
+    await both_live(app)
     jobs = await app.enqueue([linger.new(nth, 0.3) for nth in range(40)])
-    await both_run(crew, sleeper, heir)
 
-    with stopped(sleeper):
-        await eventually(lambda: all_completed(app, len(jobs)), within=30)
+    await crew.halt(sleeper, holding=3)
+    await eventually(lambda: all_completed(app, len(jobs)), within=30)
+    sleeper.send_signal(signal.SIGCONT)
     await eventually(lambda: stale_acks(app, "sleeper"))
 
     assert set(crew.log.ends()) == set(range(40))
@@ -105,14 +108,14 @@ async def test_what_a_sleeping_node_did_is_refused_when_it_wakes(app, crew, data
 async def test_a_node_that_wakes_settles_nothing_that_another_one_runs_by_now(app, crew, database_url):
     sleeper = crew.work(node="sleeper", slots=3)
     jobs = await app.enqueue([linger.new(nth, 1.5) for nth in range(3)])
-    await eventually(lambda: len(crew.log.running(sleeper.pid)) == 3)
+    await crew.halt(sleeper, holding=3)
     heir = crew.work(node="heir", slots=3)
 
-    with stopped(sleeper):
-        await eventually(lambda: crew.log.running(heir.pid))
+    await eventually(lambda: crew.log.running(heir.pid), within=60)
+    sleeper.send_signal(signal.SIGCONT)
     await eventually(lambda: stale_acks(app, "sleeper"))
     await eventually(lambda: all_completed(app, 3))
-    await eventually(lambda: both_live(app))
+    await both_live(app)
 
     assert await stale_acks(app, "heir") == 0
     assert Counter(line.nth for line in crew.log.lines("begin")) == dict.fromkeys(range(3), 2)
@@ -134,7 +137,7 @@ async def test_a_job_that_kills_its_process_is_discarded_and_its_neighbours_comp
     deaths = 0
     while (await app.fetch(poison)).state != "discarded":
         node = crew.work(slots=10)
-        await eventually(partial(ended, app, node, poison))
+        await eventually(partial(ended, app, node, poison), within=60)
         deaths += node.poll() is not None
     await eventually(lambda: is_idle(app))
 

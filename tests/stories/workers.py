@@ -16,15 +16,13 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from tenuto import Tenuto, current_job, job
 from tenuto.runtime import node
-from tests.kit import ROOT, kill
+from tests.kit import ROOT, eventually, kill
 
 LOG = "TENUTO_STORY_LOG"
 NEVER = 3600.0  # seconds
@@ -133,6 +131,18 @@ class Crew:
         """A process that stores jobs one by one and ends."""
         return self._start("enqueue", **options)
 
+    async def halt(self, process: subprocess.Popen[bytes], *, holding: int) -> None:
+        """Stop a process where it is, once it runs so many jobs: as on a machine that was put to sleep."""
+
+        def is_caught() -> bool:
+            process.send_signal(signal.SIGSTOP)
+            if len(self.log.running(process.pid)) >= holding:
+                return True
+            process.send_signal(signal.SIGCONT)
+            return False
+
+        await eventually(is_caught, within=60)
+
     @property
     def said(self) -> str:
         """What all of them wrote to their standard error."""
@@ -156,17 +166,6 @@ class Crew:
     def __exit__(self, *_: object) -> None:
         for process in self._processes:
             kill(process)
-
-
-@contextmanager
-def stopped(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """The process stands still meanwhile, as on a machine that was put to sleep."""
-    process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGCONT)
 
 
 # ── the processes ─────────────────────────────────────────────────────────────────────────────────
