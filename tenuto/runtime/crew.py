@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import random
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from datetime import timedelta

@@ -114,7 +114,7 @@ def test_columns_are_named(folder):
 
 def _stars(code: str) -> list[str]:
     """Every star, less those of documents."""
-    documents = set(re.findall(r"jsonb_to_recordset\([^)]*\)[^)]*?as (\w+)", code)) | {"jsonb_to_recordset"}
+    documents = set(re.findall(r"jsonb_to_recordset\(.*?\) as (\w+)", code)) | {"jsonb_to_recordset"}
     stars = re.findall(r"select \*\s+from (\w+)", code) + re.findall(r"\b(\w+)\.\*", code)
     return [star for star in stars if star not in documents]
 
