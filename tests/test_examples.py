@@ -129,7 +129,7 @@ def run_demo(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(program, capture_output=True, text=True, timeout=90, check=False, cwd=ROOT, env=FROM_HERE)
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(400)
 def test_the_demo_goes_on_where_a_kill_stopped_it(tmp_path):
     killed = run_demo(tmp_path, "--kill-half-way")
     again = run_demo(tmp_path)

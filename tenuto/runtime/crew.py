@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import random
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from datetime import timedelta

@@ -70,18 +70,19 @@ def enqueue(jobs: Sequence[AnyJob]) -> Verb[list[AnyJob]]:
     A job whose id is stored already comes back as it is there, `existing`; with another worker or other args
     it is refused as JobMismatch.
     """
-    stored: list[AnyJob] = []
-    for chunk in _chunks(jobs):
-        rows = yield call("enqueue", jobs=[_document(job) for job in sorted(chunk, key=attrgetter("id"))])
+    stored: dict[str, AnyJob] = {}
+    for chunk in _chunks(sorted(jobs, key=attrgetter("id"))):  # two that store the same jobs meet in one order
+        rows = yield call("enqueue", jobs=[_document(job) for job in chunk])
         new = {row[0]: row for row in rows}
-        if len(new) == len(chunk):
-            known: dict[str, AnyJob] = {}
-        else:
-            known = yield from _existing(chunk)
-            if any(job.id not in known for job in chunk):
+        known: dict[str, AnyJob] = {} if len(new) == len(chunk) else (yield from _existing(chunk))
+        for job in chunk:
+            if job.id in new:
+                stored.setdefault(job.id, _stored(job, new[job.id]))
+            elif job.id in known:
+                stored[job.id] = known[job.id]
+            else:
                 raise LostRace("a job was deleted while it was enqueued again")
-        stored += [_stored(job, new[job.id]) if job.id in new else known[job.id] for job in chunk]
-    return stored
+    return [stored[job.id] for job in jobs]
 
 
 def enqueue_workflow(

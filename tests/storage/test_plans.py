@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +13,7 @@ from tests.conftest import database_at
 from tests.storage.build import chain, graph, new_id, plain
 from tests.storage.conftest import Examined, only_on_fresh_postgres
 from tests.storage.examine import Examiner, examiner_of
-from tests.storage.test_twins import NAMES
+from tests.storage.test_twins import NAMES, lock_of
 from tests.storage.workload import Work
 
 READS_EVERYTHING = {name for name in NAMES if name.startswith("doctor_")} | {"counts", "find", "match"}
@@ -40,6 +41,18 @@ def test_what_runs_all_the_time_does_not_read_every_job_for_a_few(examined: Exam
     plans = {name: examined.few[name].plan for name in HOT}
 
     assert {name: plan for name, plan in plans.items() if "Seq Scan on jobs" in plan or "SCAN jobs" in plan} == {}
+
+
+def test_what_promises_to_lock_in_order_of_ids_does(examined: Examined):
+    """On PostgreSQL. SQLite has one lock."""
+    promised = [name for name in NAMES if "by id" in lock_of("postgres", name)]
+    plans = {name: examined.few[name].plan for name in promised}
+
+    assert promised
+    assert {name: plan for name, plan in plans.items() if "LockRows" in plan and not LOCKS_BY_ID.search(plan)} == {}
+
+
+LOCKS_BY_ID = re.compile(r"LockRows.*\n\s*->  (?:Sort .*\n\s*Sort Key: \w+\.id\n|Index Scan using \w+_pkey )")
 
 
 # ── where the planner was misled ──────────────────────────────────────────────────────────────────

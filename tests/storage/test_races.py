@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
+import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -19,7 +20,8 @@ from tenuto.job import AVAILABLE, CANCELLED, COMPLETED, EXECUTING
 from tenuto.outcome import DONE, RELEASED, Cancel, Discard, Failed, Outcome, Record, Snooze, settle
 from tenuto.storage import reading, steer, store, upkeep
 from tenuto.storage.database import Database, LostRace, Verb, call
-from tests.storage.boundaries import watched
+from tests.kit import eventually
+from tests.storage.boundaries import Boundary, watched
 from tests.storage.build import (
     MINUTE,
     NOON,
@@ -35,6 +37,7 @@ from tests.storage.build import (
     workflow_of,
 )
 from tests.storage.conftest import only_on_postgres, only_on_sqlite
+from tests.storage.tables import Tables
 
 PAIRS = 1000  # times two parents settle at the same instant
 TOGETHER = 5  # of these pairs in one batch
@@ -286,7 +289,8 @@ async def test_a_workflow_that_many_enqueue_at_once_is_stored_once(pair: Pair, t
     assert len(tables.rows("select job_id from edges")) == 3
 
 
-async def test_batches_that_share_their_jobs_in_opposite_orders_are_all_stored(pair: Pair):
+async def test_batches_that_share_their_jobs_in_opposite_orders_are_all_stored(pair: Pair, monkeypatch):
+    monkeypatch.setattr(store, "CHUNK", 10)
     ours, theirs = pair
     jobs = plain(200)
 
@@ -299,6 +303,93 @@ async def test_batches_that_share_their_jobs_in_opposite_orders_are_all_stored(p
 
 
 # ── between two statements ────────────────────────────────────────────────────────────────────────
+
+
+@asynccontextmanager
+async def paused(database: Database, behind: str, verb: Callable[..., Verb[T]], *args: Any) -> AsyncIterator[None]:
+    """A verb on a line of its own, which stands still once the statement `behind` has answered, until the end."""
+    reached, goes_on = threading.Event(), threading.Event()
+
+    def look(at: Boundary, name: str) -> None:
+        if at.has_rows and name == behind:
+            reached.set()
+            assert goes_on.wait(30)
+
+    def run() -> None:
+        with database.blocking() as line:
+            line.run(lambda: watched(verb(*args), look))
+
+    running = asyncio.create_task(asyncio.to_thread(run))
+    assert await asyncio.to_thread(reached.wait, 30)
+    try:
+        yield
+    finally:
+        goes_on.set()
+        await running
+
+
+def somebody_waits(tables: Tables) -> bool:
+    """Whether a statement waits for a lock."""
+    waits = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    return bool(tables.rows(waits))
+
+
+@only_on_postgres
+async def test_a_step_is_not_gated_for_ever_while_its_last_need_is_being_met(pair: Pair, tables):
+    ours, theirs = pair
+    flow = graph({"a": "", "b": "a"})
+    await ours.run(flow.enqueue)
+    tables.execute("update jobs set state = 'available', waiting_on = 0 where workflow_id = ?", flow.id)
+    claimer = await Claimer(ours).start()
+    await claimer.claim()
+    done, gated = settle(claimer.held[flow["a"].id], DONE), settle(claimer.held[flow["b"].id], GATED)
+
+    async with paused(ours, "release", store.ack, [done]):
+        gating = asyncio.create_task(theirs.run(store.ack, [gated]))
+        await eventually(lambda: somebody_waits(tables))
+    await gating
+
+    assert await states(ours, flow) == {"a": COMPLETED, "b": AVAILABLE}
+    assert await complaints(ours) == {}
+
+
+@only_on_postgres
+@pytest.mark.parametrize("behind", ["reach", "ack", "settle_nodes", "meet", "release", "settle_workflows"])
+async def test_a_parent_that_stands_still_anywhere_does_not_hide_from_the_other(pair: Pair, tables, behind):
+    ours, theirs = pair
+    flow = fan_in(2)
+    await ours.run(flow.enqueue)
+    claimer = await Claimer(ours).start()
+    await claimer.claim()
+    first, second = (settle(claimer.held[flow[step].id], DONE) for step in ("p0", "p1"))
+
+    async with paused(ours, behind, store.ack, [first]):
+        settling = asyncio.create_task(theirs.run(store.ack, [second]))
+        await eventually(lambda: somebody_waits(tables))
+    await settling
+
+    assert (await states(ours, flow))["join"] == AVAILABLE
+    assert await complaints(ours) == {}
+
+
+@only_on_postgres
+@pytest.mark.parametrize("behind", ["reach", "ack", "cascade", "settle_nodes", "settle_workflows"])
+async def test_a_cascade_that_stands_still_anywhere_does_not_hide_from_a_completion(pair: Pair, tables, behind):
+    ours, theirs = pair
+    flow = graph({"bad": "", "good": "", "join": "bad good", "end": "join"})
+    await ours.run(flow.enqueue)
+    claimer = await Claimer(ours).start()
+    await claimer.claim()
+    bad, good = settle(claimer.held[flow["bad"].id], Discard("no")), settle(claimer.held[flow["good"].id], DONE)
+
+    async with paused(ours, behind, store.ack, [bad]):
+        settling = asyncio.create_task(theirs.run(store.ack, [good]))
+        await eventually(lambda: somebody_waits(tables))
+    settled = await settling
+
+    assert settled.due == set()
+    assert (await workflow_of(ours, flow)).state == "finished"
+    assert await complaints(ours) == {}
 
 
 def meanwhile(verb: Callable[..., Verb[T]], behind: str, act: Callable[[], object]) -> Callable[..., Verb[T]]:

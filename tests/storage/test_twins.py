@@ -33,6 +33,11 @@ def lines_of(folder: str, name: str) -> list[str]:
     return (SQL / folder / f"{name}.sql").read_text(encoding="utf-8").splitlines()
 
 
+def lock_of(folder: str, name: str) -> str:
+    """What the contract says of locks."""
+    return next(line for line in lines_of(folder, name) if line.startswith("-- lock:"))
+
+
 def code_of(statement: Statement) -> str:
     """Its text without comments and literals."""
     return re.sub(r"'(?:[^']|'')*'|--.*", "", statement.text)

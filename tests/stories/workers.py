@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from tenuto import Tenuto, current_job, job
+from tenuto import Tenuto, current_job, job, results
 from tenuto.runtime import node
 from tests.kit import ROOT, eventually, kill
 
@@ -50,6 +50,15 @@ def dwell(nth: int, seconds: float) -> None:
     """Leave a line, stay a while in a thread, leave another."""
     _write("begin", nth)
     time.sleep(seconds)
+    _write("end", nth)
+
+
+@job(name="story.keep")
+async def keep(nth: int, seconds: float) -> None:
+    """Stay a while, and store a result before the end."""
+    _write("begin", nth)
+    await asyncio.sleep(seconds)
+    await results.store_result(nth)
     _write("end", nth)
 
 
