@@ -52,7 +52,11 @@ def test_what_promises_to_lock_in_order_of_ids_does(examined: Examined):
     assert {name: plan for name, plan in plans.items() if "LockRows" in plan and not LOCKS_BY_ID.search(plan)} == {}
 
 
-LOCKS_BY_ID = re.compile(r"LockRows.*\n\s*->  (?:Sort .*\n\s*Sort Key: \w+\.id\n|Index Scan using \w+_pkey )")
+LOCKS_BY_ID = re.compile(
+    r"^(?P<depth> *)(?:->  )?LockRows.*\n(?:.*\n)*?"
+    r"(?P=depth)(?:  |      )->  (?:Sort .*\n +Sort Key: \w+\.id\n|Index Scan using \w+_pkey )",
+    re.MULTILINE,
+)
 
 
 # ── where the planner was misled ──────────────────────────────────────────────────────────────────

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ import pytest
 from tenuto import telemetry
 from tenuto.errors import StorageUnavailable
 from tenuto.job import AVAILABLE, CANCELLED, COMPLETED, EXECUTING
-from tenuto.outcome import DONE, RELEASED, Cancel, Discard, Failed, Outcome, Record, Snooze, settle
+from tenuto.outcome import DONE, GATED, RELEASED, Cancel, Discard, Failed, Outcome, Record, Snooze, settle
 from tenuto.storage import reading, steer, store, upkeep
 from tenuto.storage.database import Database, LostRace, Verb, call
 from tests.kit import eventually
@@ -316,7 +316,7 @@ async def paused(database: Database, behind: str, verb: Callable[..., Verb[T]], 
             assert goes_on.wait(30)
 
     def run() -> None:
-        with database.blocking() as line:
+        with closing(database.blocking()) as line:
             line.run(lambda: watched(verb(*args), look))
 
     running = asyncio.create_task(asyncio.to_thread(run))
