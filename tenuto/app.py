@@ -16,6 +16,7 @@ from tenuto.errors import (
     JobNotFound,
     NotStarted,
     UnknownWorker,
+    WrongLoop,
 )
 from tenuto.features.feature import fold_store
 from tenuto.handles import QueueHandle, WorkflowHandle, status_of
@@ -63,6 +64,8 @@ class Tenuto:
         self._crew: Crew | None = None
         self._is_open = False
         self._signals = 0
+        self._opening = asyncio.Lock()  # one start or stop at a time
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._set_up(Config.load(given))
 
     def _set_up(self, config: Config) -> None:
@@ -100,12 +103,16 @@ class Tenuto:
         An empty SQLite file gets its tables, and an app with queues brings older ones up to date; PostgreSQL's are
         made by `tenuto migrate`. Raises StorageUnavailable, NotMigrated, SchemaTooNew, LiveNodes.
         """
-        if self._is_open:
-            return
-        await self.database.open()
+        async with self._opening:
+            if not self._is_open:
+                await self._open()
+
+    async def _open(self) -> None:
         try:
+            await self.database.open()
             await self._prepare_tables()
             self._notifier.start()
+            self._loop = asyncio.get_running_loop()
             self._is_open = True
             if self.config.queues:
                 await self._work_on(self.config.queues)
@@ -115,13 +122,16 @@ class Tenuto:
 
     async def stop(self, grace: Duration | None = None) -> None:
         """Claim no more, let running jobs end within the grace, release the rest unspent, and disconnect."""
-        if not self._is_open:
-            return
         within = self.config.grace if grace is None else seconds("grace", grace)
-        if self._crew is not None:
-            await self._crew.stop(within.total_seconds())
-            self._crew = None
-        await self._close()
+        async with self._opening:
+            if not self._is_open:
+                return
+            try:
+                if self._crew is not None:
+                    await self._crew.stop(within.total_seconds())
+                    self._crew = None
+            finally:
+                await self._close()
 
     async def _close(self) -> None:
         self._is_open = False
@@ -133,7 +143,7 @@ class Tenuto:
         """Work until SIGTERM or SIGINT, then stop gracefully; a second signal releases at once what still runs."""
         if not self.config.queues:
             raise ConfigError("there is no queue to work on; give queues=, TENUTO_QUEUES or --queues")
-        done = asyncio.Event()
+        done, self._signals = asyncio.Event(), 0
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, done)
@@ -383,12 +393,17 @@ class Tenuto:
         if not self._is_open:
             raise NotStarted
 
-    async def _run(self, verb: Callable[P, Verb[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _check_loop(self) -> None:
         self._check_open()
+        if asyncio.get_running_loop() is not self._loop:
+            raise WrongLoop
+
+    async def _run(self, verb: Callable[P, Verb[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        self._check_loop()
         return await self.database.run(verb, *args, **kwargs)
 
     async def _read(self, verb: Callable[P, Verb[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        self._check_open()
+        self._check_loop()
         return await self.database.read(verb, *args, **kwargs)
 
 

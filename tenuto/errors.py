@@ -27,7 +27,7 @@ TenutoError
 │   ├── EmptyFilter             a filter that names nothing would mean everything
 │   ├── WouldDeadlock           waiting here for what only this thread could do
 │   ├── StaleAttempt            this attempt is no longer the job's: its writes are refused
-│   └── NotStarted              the app is not open
+│   └── NotStarted, WrongLoop   the app is not open, or belongs to another event loop
 ├── StorageError            the database
 │   ├── StorageUnavailable      it does not answer; nothing is known of the last write
 │   ├── StorageRejected         it refused what it was given
@@ -321,6 +321,16 @@ class NotStarted(Refused):
 
     def __init__(self) -> None:
         super().__init__("the app is not open; use `async with app:` or `await app.start()` first")
+
+
+class WrongLoop(Refused):
+    """The app was opened in another event loop, and its connections belong there."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the app was opened in another event loop; from a thread use "
+            "asyncio.run_coroutine_threadsafe(app.enqueue(job), loop).result()"
+        )
 
 
 # ── storage ───────────────────────────────────────────────────────────────────────────────────────

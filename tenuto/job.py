@@ -200,6 +200,8 @@ def check_instant(what: str, instant: datetime) -> datetime:
         raise InvalidJob(f"{what}={instant!r} is no datetime; give an aware one: datetime.now(UTC)")
     if instant.utcoffset() is None:
         raise InvalidJob(f"{what}= is a naive datetime; give it a timezone: datetime.now(UTC)")
+    if not 1970 < instant.year < 3000:  # every database, driver and timezone can hold these
+        raise InvalidJob(f"{what}={instant.isoformat()} is out of range: the years 1971 to 2999")
     return instant
 
 

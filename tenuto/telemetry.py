@@ -2,9 +2,7 @@
 
 import json
 import logging
-import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
@@ -31,7 +29,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "node.start": "node, queues",
         "node.stop": "node, released: jobs given back unfinished",
         "node.fenced": "node: its lease ended; running attempts are stopped",
-        "node.lag": "node, seconds: the event loop was blocked that long, jobs: what ran on it",
+        "node.lag": "node, seconds: the event loop was blocked that long",
         "storage.retry": "attempt, error: a deadlock or a lost race, tried again",
         "storage.outage": "error: the database stopped answering",
         "storage.back": "seconds: how long it was away",
@@ -77,17 +75,8 @@ def emit(event: str, **payload: Any) -> None:
     for handler in tuple(_handlers.get(event, ())):
         try:
             handler(event, payload)
-        except Exception:  # noqa: BLE001 - a handler is user code
+        except BaseException:  # noqa: BLE001 - a handler is user code
             _log.exception("a telemetry handler of %s raised", event)
-
-
-@contextmanager
-def span(event: str, **payload: Any) -> Generator[dict[str, Any]]:
-    """Tell `event` when the block ends well, with its `duration` in seconds and what the block added."""
-    began = time.monotonic()
-    yield payload
-    if event in _handlers:
-        emit(event, **payload, duration=time.monotonic() - began)
 
 
 _LOUD: Final = MappingProxyType(

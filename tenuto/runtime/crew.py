@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from tenuto import telemetry
-from tenuto.errors import StaleAttempt, StorageUnavailable
+from tenuto.errors import StaleAttempt, StorageError, StorageUnavailable
 from tenuto.job import Job
 from tenuto.runtime.executor import Executor
 from tenuto.runtime.lifeline import Lifeline
@@ -16,7 +16,7 @@ from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier
 from tenuto.runtime.poller import Poller
 from tenuto.runtime.pool import Threads
-from tenuto.runtime.producer import Producer
+from tenuto.runtime.producer import GIVE_UP_AFTER, Producer
 from tenuto.runtime.pruner import Pruner
 from tenuto.runtime.service import Service
 from tenuto.runtime.stager import Stager
@@ -52,6 +52,7 @@ class Crew:
             Pruner(node, keep_jobs, keep_workflows),
         ]
         self._asides: set[asyncio.Task[Any]] = set()
+        self._starting: set[str] = set()
         self._stopping = False
 
     async def start(self, queues: Mapping[str, int]) -> None:
@@ -72,12 +73,15 @@ class Crew:
         self.node.on_fenced = _nothing
         await asyncio.gather(*(producer.stop(grace) for producer in self._producers.values()))
         await asyncio.gather(*(service.stop() for service in self._services))
+        if self._asides:  # queues that were being started or stopped
+            await asyncio.wait(self._asides, timeout=grace + GIVE_UP_AFTER)
         for aside in list(self._asides):
             aside.cancel()
         released = sum(producer.released for producer in self._producers.values())
         try:
-            released += len(await self.node.leave(list(self._producers)))
-        except StorageUnavailable as error:  # the lease will end by itself
+            async with asyncio.timeout(GIVE_UP_AFTER):
+                released += len(await self.node.leave(self.node.producers))
+        except (StorageError, TimeoutError) as error:  # the lease will end by itself
             self.node.away(error)
         self.node.end()
         self._threads.close()
@@ -103,16 +107,21 @@ class Crew:
 
     async def start_queue(self, queue: str, slots: int) -> None:
         """Work on one more queue. One that is worked on already stays as it is."""
-        if queue not in self._producers and not self._stopping:
+        if queue in self._producers or queue in self._starting or self._stopping:
+            return
+        self._starting.add(queue)
+        try:
             await self.node.join([queue])
             await self._add({queue: slots})
+        finally:
+            self._starting.discard(queue)
 
     async def stop_queue(self, queue: str, grace: float) -> None:
         """Work on a queue no more, as `stop` does for all of them."""
-        producer = self._producers.pop(queue, None)
+        producer, lease = self._producers.pop(queue, None), self.node.lease_on(queue)
         if producer is not None:
             await producer.stop(grace)
-            await self.node.leave([queue])
+            await self.node.leave([lease] if lease else [])
 
     async def _add(self, queues: Mapping[str, int]) -> None:
         """Begin to work on queues, once it is known whether an operator paused or scaled them."""
@@ -131,7 +140,12 @@ class Crew:
     def _aside(self, work: Any) -> None:
         task = asyncio.create_task(work)
         self._asides.add(task)
-        task.add_done_callback(self._asides.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, aside: "asyncio.Task[Any]") -> None:
+        self._asides.discard(aside)
+        if not aside.cancelled() and (error := aside.exception()) is not None:
+            telemetry.emit("service.exception", service="crew", error=error)
 
     # ── a lease that ended ──
 
@@ -143,15 +157,15 @@ class Crew:
 
     async def _come_back(self) -> None:
         """Give back what is done (nobody may have taken it yet), close the ended leases, open new ones."""
-        ended = dict.fromkeys(self._producers)
+        ended = self.node.producers
         for producer in list(self._producers.values()):
             await producer.settled()
         while not self._stopping:
             try:
-                await self.node.leave(list(ended))
+                await self.node.leave(ended)
                 await self.node.join(list(self._producers))
                 break
-            except StorageUnavailable as error:
+            except StorageError as error:
                 self.node.away(error)
                 await asyncio.sleep(0.3)  # before the next try
         for producer in self._producers.values():

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from inspect import isawaitable
 from typing import Any, Final
 
 from tenuto import telemetry
@@ -45,7 +46,7 @@ class Attempt:
         self.needs = needs
         self.task: asyncio.Task[None] | None = None
         self.stopped: Stopped | Released | None = None
-        self.on_loop = True  # whether cancelling its task reaches the user's code
+        self.on_loop = False  # whether cancelling its task reaches the user's code
         self.is_settled = False
 
     def stop(self, outcome: Stopped | Released) -> None:
@@ -76,6 +77,8 @@ class Executor:
     async def run(self, attempt: Attempt) -> Ack:
         """One attempt from its claim to its ack. Never raises."""
         job = attempt.job
+        if attempt.stopped is not None:  # told to before it began
+            return settle(job, attempt.stopped)
         try:
             definition = resolve(job.worker)
         except UnknownWorker:
@@ -121,7 +124,8 @@ class Executor:
             returned = await _to_its_end(self._threads.run(lambda: definition.invoke(job)), job)
             if returned.error is not None:
                 raise returned.error
-            return outcome_of(returned.value)
+            value = returned.value
+            return outcome_of(await value if isawaitable(value) else value)
 
         made = definition.pipeline(on_loop if definition.is_async else in_thread)
         self._pipelines[definition] = made

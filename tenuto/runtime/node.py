@@ -125,9 +125,12 @@ class Node:
         self.alive = True
         self._beat_from_now_on()
 
-    async def leave(self, queues: Iterable[str]) -> list[str]:
-        """Close the leases of `queues`; the jobs still held in their names, which go back unspent."""
-        left = {queue: self._producers.pop(queue) for queue in queues if queue in self._producers}
+    async def leave(self, leases: Iterable[str]) -> list[str]:
+        """Close leases of this node; the jobs still held in their names, which go back unspent."""
+        closed = set(leases)
+        left = {queue: lease for queue, lease in self._producers.items() if lease in closed}
+        for queue in left:
+            del self._producers[queue]
         if not left:
             return []
         try:

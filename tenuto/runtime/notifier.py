@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Final, TypeAlias
 
 from tenuto import telemetry
-from tenuto.errors import StorageUnavailable
+from tenuto.errors import StorageError, StorageUnavailable
 from tenuto.runtime.node import Node
 from tenuto.storage.database import ANYTHING, Hint
 from tenuto.storage.store import Settled
@@ -32,6 +32,7 @@ class Notifier:
 
     def start(self) -> None:
         """Listen, and pass hints on."""
+        self._told = asyncio.Event()  # of this loop
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._tell_others())]
 
     async def stop(self) -> None:
@@ -40,7 +41,7 @@ class Notifier:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
-        with suppress(StorageUnavailable):
+        with suppress(StorageError):
             await self._flush()
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
@@ -74,7 +75,7 @@ class Notifier:
         while True:
             await self._told.wait()
             self._told.clear()
-            with suppress(StorageUnavailable):
+            with suppress(StorageError):
                 await self._flush()
             await asyncio.sleep(TOGETHER)  # what is told meanwhile goes out together
 

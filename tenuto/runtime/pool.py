@@ -40,8 +40,17 @@ class Threads:
             if self._idle >= len(self._waiting):
                 self._ready.notify()
             else:
-                threading.Thread(target=self._serve, name="tenuto-job", daemon=True).start()
+                self._begin_thread(answer)
         return asyncio.wrap_future(answer)
+
+    def _begin_thread(self, answer: "Future[Returned]") -> None:
+        """One more thread. Where the system has none left, the call is taken back: it must not run unseen later."""
+        try:
+            threading.Thread(target=self._serve, name="tenuto-job", daemon=True).start()
+        except RuntimeError:
+            self._unanswered.discard(answer)
+            self._waiting.pop()
+            raise
 
     def close(self) -> None:
         """Let the threads end once they are idle; one inside a job is left to itself, and nobody waits for it."""

@@ -38,7 +38,7 @@ class Producer:
         self._node = node
         self._executor = executor
         self._notifier = notifier
-        self._attempts: dict[str, Attempt] = {}  # by job id: each holds a slot until its code has ended
+        self._attempts: dict[tuple[str, int], Attempt] = {}  # each holds a slot until its code has ended
         self._acks: list[Ack] = []
         self._sending: list[Ack] = []
         self._wanted = asyncio.Event()  # something may be due
@@ -75,8 +75,8 @@ class Producer:
 
     def cancel(self, id: str, epoch: int) -> None:
         """Tell one running attempt that an operator cancelled its job."""
-        attempt = self._attempts.get(id)
-        if attempt is not None and attempt.job.epoch == epoch and attempt.stopped is None:
+        attempt = self._attempts.get((id, epoch))
+        if attempt is not None and attempt.stopped is None:
             self._tell(attempt, STOPPED)
 
     def release_all(self) -> None:
@@ -97,6 +97,8 @@ class Producer:
         await self._until_empty(grace)
         self.release_all()
         await self._until_empty(GRACE_FOR_STOPPED * 2)
+        if not self._tasks:  # it never started
+            return
         taking, giving = self._tasks
         await asyncio.wait([taking], timeout=GIVE_UP_AFTER)
         self._draining = True
@@ -139,6 +141,8 @@ class Producer:
         """Take what there is room for; when that is all there was, wait for a hint that there is more."""
         producer = self._node.lease_on(self.queue)
         if producer is None or self._room() <= 0:  # fenced or paused while we waited for half of the slots
+            self._changed.clear()
+            await self._changed.wait()
             return
         if self._in_doubt:
             await self._disown(producer)
@@ -202,7 +206,7 @@ class Producer:
 
     async def _disown(self, producer: str) -> None:
         """Give back what the database thinks runs here and does not: the answer of a claim was lost."""
-        running = [id for id, attempt in self._attempts.items() if not attempt.is_settled]
+        running = [id for (id, _), attempt in self._attempts.items() if not attempt.is_settled]
         known = [*running, *(ack.id for ack in (*self._acks, *self._sending))]
         lost = await self._node.database.run(upkeep.disown, [producer], known)
         self._in_doubt = False
@@ -231,7 +235,7 @@ class Producer:
 
     def _start(self, job: AnyJob, needs: Needs) -> None:
         attempt = Attempt(job.replace(signal=Signal()), needs)
-        self._attempts[job.id] = attempt
+        self._attempts[job.id, job.epoch] = attempt
         attempt.task = asyncio.create_task(self._run(attempt))
 
     async def _run(self, attempt: Attempt) -> None:
@@ -254,8 +258,7 @@ class Producer:
 
     def _free(self, attempt: Attempt) -> None:
         id = attempt.job.id
-        if self._attempts.get(id) is attempt:
-            del self._attempts[id]
+        self._attempts.pop((id, attempt.job.epoch), None)
         if self._node.suspect == id:
             self._node.suspect = None
             self._notifier.tell([Hint("suspects")])
@@ -294,8 +297,9 @@ class Producer:
                 self._node.away(error)
                 await asyncio.sleep(random.uniform(0.05, 0.3))  # before the next try
             except StorageRejected as error:
-                await self._split(acks, error)
-                return
+                acks = await self._split(acks, error)
+                if not acks:
+                    return
             except Exception as error:  # noqa: BLE001 - no ack is dropped, whatever happens; it is told
                 telemetry.emit("service.exception", service=f"producer {self.queue}", error=error)
                 await asyncio.sleep(random.uniform(0.5, 1.0))
@@ -314,17 +318,15 @@ class Producer:
             telemetry.emit("queue.ack", queue=self.queue, count=len(acks), stale=stale, duration=took)
         tell_settled(self._notifier, settled)
 
-    async def _split(self, acks: Sequence[Ack], error: StorageRejected) -> None:
-        """The database refused a batch: halve it until the bad one stands alone, and discard that one."""
+    async def _split(self, acks: Sequence[Ack], error: StorageRejected) -> Sequence[Ack]:
+        """The database refused a batch: halve it until the bad one stands alone; what is to be sent in its place."""
         self._node.counters["split"] += 1
         telemetry.emit("queue.split", queue=self.queue, count=len(acks), error=error)
         if len(acks) > 1:
             await self._give_back(acks[: len(acks) // 2])
-            await self._give_back(acks[len(acks) // 2 :])
-            return
+            return acks[len(acks) // 2 :]
         (bad,) = acks
         telemetry.emit("queue.quarantine", queue=self.queue, id=bad.id, error=error)
         plain = Job.of(id=bad.id, epoch=bad.epoch, workflow_id=bad.workflow_id, has_dependents=bad.has_dependents)
-        quarantined = settle(plain, Discard(f"the database refused its outcome: {error}"))
-        if quarantined != bad:
-            await self._give_back([quarantined])
+        await asyncio.sleep(random.uniform(0.05, 0.3))  # an ack is never dropped, even if this one is refused too
+        return [settle(plain, Discard(f"the database refused its outcome: {error}"))]

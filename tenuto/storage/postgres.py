@@ -257,7 +257,6 @@ def _inputs(statement: Statement, asked: Call, now: datetime | None) -> dict[str
 
 
 _RACES: Final = (errors.DeadlockDetected, errors.SerializationFailure, errors.LockNotAvailable)
-_AWAY: Final = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.QueryCanceled)
 
 
 @contextmanager
@@ -272,7 +271,7 @@ def _blocking_outages() -> Generator[None]:
     except (UnicodeEncodeError, OverflowError) as error:
         raise StorageRejected(f"PostgreSQL cannot store it: {type(error).__name__}") from error
     except psycopg.Error as error:
-        raise (StorageUnavailable if _is_outage(error) else StorageRejected)(_said(error)) from error
+        raise (StorageRejected if _is_refusal(error) else StorageUnavailable)(_said(error)) from error
     except OSError as error:
         raise StorageUnavailable(f"PostgreSQL: {error}") from error
 
@@ -283,13 +282,12 @@ async def _outages() -> AsyncGenerator[None]:
         yield
 
 
-def _is_outage(error: psycopg.Error) -> bool:
-    """Whether the server is away, rather than unwilling: class 08, 53, 57, or no SQLSTATE at all."""
-    if isinstance(error, _AWAY):
-        return True
-    state = error.sqlstate or ""
-    operational = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-    return state[:2] in {"08", "53", "57"} or (operational and not state)
+def _is_refusal(error: psycopg.Error) -> bool:
+    """Whether the server will never take these inputs: bad data (22), a broken rule (23), a limit (54).
+
+    Anything else may pass when it is tried again: a server that is away, read-only, full, or being migrated.
+    """
+    return (error.sqlstate or "")[:2] in {"22", "23", "54"} or isinstance(error, psycopg.DataError)
 
 
 def _said(error: psycopg.Error) -> str:

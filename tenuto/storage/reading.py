@@ -1,6 +1,5 @@
 """What may be read, as verbs that change nothing: jobs, workflows and their steps, counts, and the doctor's checks."""
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -178,8 +177,3 @@ def check(statement: str) -> Verb[list[tuple[str, str]]]:
 def waiting_workers() -> Verb[dict[str, int]]:
     """How many unfinished jobs name each worker."""
     return {name: int(jobs) for name, jobs in (yield last("doctor_workers"))}
-
-
-def names(text: str) -> list[str]:
-    """A stored JSON list of names."""
-    return list(json.loads(text))

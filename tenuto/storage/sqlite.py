@@ -98,8 +98,17 @@ class SQLite(Database):
         await self._ask(self._write, _nothing)
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._write.stop)
-        await asyncio.to_thread(self._read.stop)
+        """Answer what waits, then let go. On a thread of its own: the loop's may all be busy with jobs."""
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+
+        def stop() -> None:
+            self._write.stop()
+            self._read.stop()
+            loop.call_soon_threadsafe(ended.set_result, None)
+
+        threading.Thread(target=stop, name="tenuto-sqlite-close", daemon=True).start()
+        await ended
 
     async def _drive(self, verb: Verb[T]) -> T:
         return await self._ask(self._write, lambda: verb)  # type: ignore[no-any-return]
@@ -422,7 +431,7 @@ def _translated(error: BaseException) -> BaseException:
     if isinstance(error, StorageError):
         return error
     if isinstance(error, sqlite3.Error):
-        rejected = not isinstance(error, sqlite3.OperationalError) or _code(error) in _REFUSED
+        rejected = _code(error) in _REFUSED or isinstance(error, sqlite3.InterfaceError | sqlite3.ProgrammingError)
         kind = StorageRejected if rejected else StorageUnavailable
         return _caused(kind(f"SQLite: {error}"), error)
     if isinstance(error, OverflowError | UnicodeEncodeError):

@@ -338,7 +338,8 @@ def to_job(row: Row) -> AnyJob:
     fields["state"] = STATES[fields["state"]]
     fields["args"] = _decoded(fields["args"])
     fields["meta"] = {} if fields["meta"] == "{}" else _decoded(fields["meta"])
-    fields["tags"] = () if fields["tags"] == "[]" else tuple(codec.decode(fields["tags"]))
+    tags = () if fields["tags"] == "[]" else _decoded(fields["tags"])
+    fields["tags"] = tuple(tags) if isinstance(tags, list) else ()
     fields["errors"] = failures(fields["errors"])
     if fields["timeout"] is not None:
         fields["timeout"] = timedelta(microseconds=fields["timeout"])

@@ -112,6 +112,15 @@ def fail_in_thread() -> None:
     raise ValueError("here")
 
 
+async def keep() -> str:
+    return "kept"
+
+
+@job
+def promise() -> Any:
+    return keep()
+
+
 @pytest.fixture
 async def executor() -> AsyncIterator[Executor]:
     threads = Threads()
@@ -267,6 +276,19 @@ async def test_the_last_attempt_discards_the_job(executor: Executor) -> None:
     assert ack.state is DISCARDED
 
 
+async def test_an_awaitable_that_a_plain_function_returns_is_awaited(executor: Executor) -> None:
+    ack = await run(executor, claimed(promise.new(), workflow_id="w"))
+
+    assert ack.result == '"kept"'
+
+
+async def test_an_attempt_that_was_told_to_stop_before_it_began_does_not_begin(executor: Executor) -> None:
+    attempt = Attempt(claimed(raise_on_loop.new(what="an exception")), Needs())
+    attempt.stop(RELEASED)
+
+    assert (await executor.run(attempt)).state is AVAILABLE
+
+
 async def test_the_worker_s_own_backoff_replaces_the_usual_one(executor: Executor) -> None:
     ack = await run(executor, claimed(fail_slowly.new(), attempt=2))
 
@@ -291,7 +313,7 @@ async def test_events_tell_of_the_start_and_the_end_of_each_attempt(executor: Ex
 
 async def test_a_telemetry_handler_that_raises_harms_nothing(executor: Executor) -> None:
     def explode(event: str, payload: Any) -> None:
-        raise RuntimeError("a handler's own fault")
+        raise asyncio.CancelledError("a handler's own fault")
 
     telemetry.attach(explode)
     try:

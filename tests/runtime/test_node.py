@@ -27,7 +27,7 @@ async def node(database: Database) -> AsyncIterator[Node]:
     made = Node(database, "here", LEASE)
     await made.join(["default"])
     yield made
-    await made.leave(["default"])
+    await made.leave(made.producers)
     made.end()
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tenuto import Tenuto
-from tenuto.errors import EmptyFilter, NotStarted
+from tenuto.errors import EmptyFilter, NotStarted, WrongLoop
 from tenuto.job import AVAILABLE, COMPLETED
 from tests.conftest import OpenApp
 from tests.kit import Gate, Obey, drain, eventually
@@ -122,3 +122,51 @@ async def test_an_app_can_be_opened_again(open_app: OpenApp) -> None:
     await drain(app)
 
     assert (await app.fetch(made)).state is COMPLETED
+
+
+async def test_a_queue_that_is_started_again_while_it_stops_works_on(open_app: OpenApp) -> None:
+    app, gate = await open_app(queues={"default": 1}, grace=5), Gate()
+    await app.queue("late").start(2)
+    held = await app.enqueue(Obey.wait_at(gate, queue="late"))
+    await eventually(lambda: gate.waiting)
+
+    await app.queue("late").stop()
+    await eventually(lambda: "late" not in app._crew.running if app._crew else False)
+    await app.queue("late").start(2)
+    gate.open()
+    after = await app.enqueue(Obey.ok(queue="late"))
+    await drain(app)
+
+    assert {(await app.fetch(made)).state for made in (held, after)} == {COMPLETED}
+
+
+async def test_many_wishes_at_once_start_a_queue_once(open_app: OpenApp) -> None:
+    app, gate = await open_app(queues={"default": 1}), Gate()
+    await app.enqueue([Obey.wait_at(gate, queue="late") for _ in range(4)])
+
+    await asyncio.gather(app.queue("late").start(1), *(app.queue(f"other-{n}").pause() for n in range(10)))
+    await eventually(lambda: gate.waiting)
+
+    (node,) = (await app.health()).nodes
+    assert sorted(node.queues) == ["default", "late"]
+    assert gate.waiting == 1
+    gate.open()
+    await drain(app)
+
+
+async def test_starting_and_stopping_at_once_leaves_nothing_behind(open_app: OpenApp) -> None:
+    app = await open_app(queues={"default": 1})
+    await app.stop()
+
+    await asyncio.gather(app.start(), app.start(), app.stop())
+    await app.stop()
+
+    with pytest.raises(NotStarted):
+        await app.find()
+
+
+async def test_another_event_loop_is_refused_by_name(open_app: OpenApp) -> None:
+    app = await open_app()
+
+    with pytest.raises(WrongLoop, match="run_coroutine_threadsafe"):
+        await asyncio.to_thread(lambda: asyncio.run(app.find()))
