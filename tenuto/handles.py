@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 from typing import Any, Final
@@ -20,10 +21,11 @@ POLL_EVERY: Final = 1.0  # seconds: a wait never depends on a hint
 class WorkflowHandle:
     """One stored workflow, by id. Every method reads it anew."""
 
-    def __init__(self, id: str, database: Database, notifier: Notifier) -> None:
+    def __init__(self, id: str, database: Database, notifier: Notifier, check_open: Callable[[], None]) -> None:
         self.id = id
         self._database = database
         self._notifier = notifier
+        self._check_open = check_open  # raises NotStarted
 
     async def status(self, *, steps: bool = True) -> WorkflowStatus:
         """How it stands: state, outcome, steps counted by fate, and a row per step unless `steps` is False.
@@ -39,7 +41,8 @@ class WorkflowHandle:
     async def wait(self, timeout: Duration | None = None) -> WorkflowStatus:
         """Wait until it is finished, well or not, and give its status. `timeout=None` waits for ever.
 
-        Raises WaitTimedOut (the workflow goes on) and WorkflowNotFound. A database that is away meanwhile only
+        Raises WaitTimedOut (the workflow goes on), WorkflowNotFound, and NotStarted once the
+        app is closed. A database that is away meanwhile only
         makes it later.
         """
         changed = asyncio.Event()
@@ -47,7 +50,7 @@ class WorkflowHandle:
         ends_at = None if limit is None else time.monotonic() + limit
         leave = self._notifier.subscribe(lambda hint: changed.set() if _concerns(hint, self.id) else None)
         try:
-            while not await self._is_finished(changed):
+            while (ended := await self._ended(changed)) is None:
                 left = POLL_EVERY if ends_at is None else min(POLL_EVERY, ends_at - time.monotonic())
                 if left <= 0:
                     raise WaitTimedOut(f"workflow {self.id}", limit or 0.0)
@@ -56,14 +59,16 @@ class WorkflowHandle:
                         await changed.wait()
         finally:
             leave()
-        return await self.status()
+        return ended
 
-    async def _is_finished(self, changed: asyncio.Event) -> bool:
+    async def _ended(self, changed: asyncio.Event) -> WorkflowStatus | None:
+        """The whole status, once it is finished; None until then, and while the database is away."""
+        self._check_open()
         changed.clear()  # before the read: what is told from now on leads to another one
-        try:
-            return (await self.status(steps=False)).is_finished
-        except StorageUnavailable:
-            return False
+        with suppress(StorageUnavailable):
+            if (await self.status(steps=False)).is_finished:
+                return await self.status()
+        return None
 
     async def result(self, step: str | Enum) -> Any:
         """What one step stored. Raises StepNotFound, NoResult, WorkflowNotFound."""

@@ -1,12 +1,13 @@
 """Several apps in one process, each with its own tables, leases and queues."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tenuto import Tenuto, Workflow, current_app, job
-from tenuto.errors import InvalidUrl, NotMigrated
+from tenuto.errors import InvalidUrl, NotMigrated, NotStarted
 from tests.kit import drain, finish, result_of
 
 
@@ -82,3 +83,18 @@ def test_a_password_is_never_shown() -> None:
 
     assert "hunter2" not in repr(app)
     assert "hunter2" not in repr(app.config)
+
+
+async def test_a_wait_ends_when_its_app_is_closed(tmp_path: Path) -> None:
+    flow = Workflow()
+    flow.add("never", whose.new())
+    app = Tenuto(f"sqlite:///{tmp_path}/x.db")
+    await app.start()
+    await app.enqueue(flow)
+    waiting = asyncio.create_task(app.workflow(flow.id).wait())
+    await asyncio.sleep(0)
+
+    await app.stop()
+
+    with pytest.raises(NotStarted):
+        await waiting
