@@ -41,9 +41,8 @@ class WorkflowHandle:
     async def wait(self, timeout: Duration | None = None) -> WorkflowStatus:
         """Wait until it is finished, well or not, and give its status. `timeout=None` waits for ever.
 
-        Raises WaitTimedOut (the workflow goes on), WorkflowNotFound, and NotStarted once the
-        app is closed. A database that is away meanwhile only
-        makes it later.
+        Raises WaitTimedOut (the workflow goes on), WorkflowNotFound, and NotStarted once the app is closed. A
+        database that is away meanwhile only makes it later.
         """
         changed = asyncio.Event()
         limit = None if timeout is None else seconds("timeout", timeout).total_seconds()

