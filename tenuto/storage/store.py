@@ -338,12 +338,18 @@ def to_job(row: Row) -> AnyJob:
     fields["state"] = STATES[fields["state"]]
     fields["args"] = _decoded(fields["args"])
     fields["meta"] = {} if fields["meta"] == "{}" else _decoded(fields["meta"])
-    tags = () if fields["tags"] == "[]" else _decoded(fields["tags"])
-    fields["tags"] = tuple(tags) if isinstance(tags, list) else ()
+    fields["tags"] = () if fields["tags"] == "[]" else _tags(fields["tags"])
     fields["errors"] = failures(fields["errors"])
     if fields["timeout"] is not None:
         fields["timeout"] = timedelta(microseconds=fields["timeout"])
     return Job.of(**fields)
+
+
+def _tags(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(codec.decode(text))
+    except (CodecError, TypeError):  # somebody wrote there by hand: the job can run without them
+        return ()
 
 
 def _decoded(text: str) -> Any:
