@@ -13,7 +13,7 @@ from tenuto.graph import Edge, Node
 from tenuto.job import AVAILABLE, SUSPENDED, Job
 from tenuto.outcome import Ack, Outcome, settle
 from tenuto.storage import reading, store, upkeep
-from tenuto.storage.database import Database, Verb
+from tenuto.storage.database import Database, Verb, call
 
 AnyJob = Job[Any, Any]
 
@@ -213,7 +213,14 @@ async def workflow_of(database: Database, flow: Flow) -> reading.WorkflowRow:
     return row
 
 
-async def complaints(database: Database) -> dict[str, list[tuple[str, str]]]:
+async def complaints(database: Database) -> dict[str, list[Any]]:
     """What the doctor's checks find, without those that find nothing."""
-    found = {check: await database.read(reading.check, check) for check in reading.CHECKS}
+    return await database.read(every_check)
+
+
+def every_check() -> Verb[dict[str, list[Any]]]:
+    """All of the doctor's checks in one go."""
+    found = {}
+    for check in reading.CHECKS:
+        found[check] = yield call(check)
     return {check: broken for check, broken in found.items() if broken}

@@ -119,7 +119,7 @@ async def test_an_empty_database_gets_every_version(fresh, next_version):
 
 async def test_a_migration_that_fails_leaves_nothing(fresh, tables, next_version):
     await migrate(fresh)
-    next_version("create table {more} (id int)", "insert into nowhere values (1)")
+    next_version("create table {more} (id int check (id > 0))", "insert into {more} values (0)")
 
     with pytest.raises(StorageRejected):
         await migrate(fresh)
