@@ -63,9 +63,16 @@ class Threads:
             self._answer(answer, Returned(None, RuntimeError("the node ended before this call did")))
 
     def _serve(self) -> None:
+        self._become_idle()
         while (taken := self._take()) is not None:
             act, answer = taken
-            self._answer(answer, _call(act))
+            returned = _call(act)
+            self._become_idle()  # before the answer, so that whoever gets it finds this thread free
+            self._answer(answer, returned)
+
+    def _become_idle(self) -> None:
+        with self._ready:
+            self._idle += 1
 
     def _answer(self, answer: "Future[Returned]", returned: Returned) -> None:
         """Answer a call, once: by its thread, or by `close`."""
@@ -78,7 +85,6 @@ class Threads:
 
     def _take(self) -> tuple[Callable[[], Any], "Future[Returned]"] | None:
         with self._ready:
-            self._idle += 1
             while not self._waiting and not self._closed:
                 self._ready.wait()
             self._idle -= 1
