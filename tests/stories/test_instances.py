@@ -1,13 +1,16 @@
 """Several apps in one process, each with its own tables, leases and queues."""
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tenuto import Tenuto, Workflow, current_app, job
-from tenuto.errors import InvalidUrl, NotMigrated, NotStarted
+from tenuto.errors import InvalidJob, InvalidUrl, NotMigrated, NotStarted
 from tests.kit import drain, finish, result_of
 
 
@@ -98,3 +101,24 @@ async def test_a_wait_ends_when_its_app_is_closed(tmp_path: Path) -> None:
 
     with pytest.raises(NotStarted):
         await waiting
+
+
+async def test_an_app_closes_while_jobs_keep_the_loop_s_own_threads_busy(tmp_path: Path) -> None:
+    loop, busy = asyncio.get_running_loop(), threading.Event()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    app = Tenuto(f"sqlite:///{tmp_path}/x.db")
+    await app.start()
+    held = loop.run_in_executor(None, busy.wait)
+
+    try:
+        async with asyncio.timeout(10):
+            await app.stop()
+    finally:
+        busy.set()
+        await held
+
+
+@pytest.mark.parametrize("year", [1, 1969, 3000, 9999])
+def test_an_instant_that_some_database_or_timezone_cannot_hold_is_refused(year: int) -> None:
+    with pytest.raises(InvalidJob, match="out of range"):
+        whose.options(scheduled_at=datetime(year, 1, 1, tzinfo=UTC))
