@@ -107,3 +107,23 @@ async def test_claims_and_acks_are_told(app: Tenuto) -> None:
         telemetry.detach(hear)
 
     assert heard == {"queue.claim": 5, "queue.ack": 5}
+
+
+async def test_an_ack_is_kept_when_even_its_quarantine_is_refused(app: Tenuto, monkeypatch: Any) -> None:
+    refusals = iter(range(4))
+
+    def refuse_at_first(ack: Callable[..., Verb[Any]]) -> Callable[..., Verb[Any]]:
+        def changed(acks: list[Ack]) -> Verb[Any]:
+            if next(refusals, None) is not None:
+                raise StorageRejected("planted")
+            return (yield from ack(acks))
+
+        return changed
+
+    spoil(monkeypatch, "ack", refuse_at_first)
+    made = await app.enqueue(Obey.ok())
+
+    async def is_discarded() -> bool:
+        return (await app.fetch(made)).state is DISCARDED
+
+    await eventually(is_discarded, within=5)
