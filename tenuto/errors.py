@@ -344,6 +344,10 @@ class StorageUnavailable(StorageError):
     """The database does not answer. Whether the last write happened is not known; repeating it is safe."""
 
 
+class StorageBusy(StorageUnavailable):
+    """Another session holds a row that had to be changed, and does not let go. Nothing was written."""
+
+
 class StorageRejected(StorageError):
     """The database refused what it was given; nothing was written."""
 

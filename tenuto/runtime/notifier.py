@@ -9,8 +9,8 @@ from typing import Final, TypeAlias
 from tenuto import telemetry
 from tenuto.errors import StorageError, StorageUnavailable
 from tenuto.runtime.node import Node
+from tenuto.storage.aftermath import Settled
 from tenuto.storage.database import ANYTHING, Hint
-from tenuto.storage.store import Settled
 
 Subscriber: TypeAlias = Callable[[Hint], None]
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from tenuto import telemetry
 from tenuto.context import Needs
-from tenuto.errors import StorageRejected, StorageUnavailable
+from tenuto.errors import StorageBusy, StorageRejected, StorageUnavailable
 from tenuto.job import AVAILABLE, Job, Signal
 from tenuto.outcome import RELEASED, STOPPED, Ack, Discard, Failed, Released, Stopped, settle
 from tenuto.runtime.executor import Attempt, Executor
@@ -23,6 +23,7 @@ AnyJob = Job[Any, Any]
 GRACE_FOR_STOPPED: Final = 0.5  # seconds until an attempt that was told to stop is settled without it
 HALF_EMPTY_WAIT: Final = 0.005  # seconds to wait for more slots before taking fewer than half of them
 GIVE_UP_AFTER: Final = 10.0  # seconds that a stopping node waits for a database that is away
+LOCKED_AGAIN_AFTER: Final = 5.0  # seconds until an ack is tried again whose row another session holds
 ACKED_AT_ONCE: Final = 1000
 
 
@@ -41,6 +42,7 @@ class Producer:
         self._attempts: dict[tuple[str, int], Attempt] = {}  # each holds a slot until its code has ended
         self._acks: list[Ack] = []
         self._sending: list[Ack] = []
+        self._locked: list[Ack] = []  # tried again later
         self._wanted = asyncio.Event()  # something may be due
         self._changed = asyncio.Event()  # a slot, a setting or the node's state may have changed
         self._given = asyncio.Event()  # there are acks
@@ -110,7 +112,7 @@ class Producer:
     async def settled(self) -> None:
         """Wait until the attempts that were told to stop have ended, and every ack has reached the database."""
         await self._until_empty(GRACE_FOR_STOPPED * 2)
-        while self._acks or self._sending:
+        while self._unacked():
             self._changed.clear()
             await self._changed.wait()
 
@@ -207,16 +209,18 @@ class Producer:
     async def _disown(self, producer: str) -> None:
         """Give back what the database thinks runs here and does not: the answer of a claim was lost."""
         running = [id for (id, _), attempt in self._attempts.items() if not attempt.is_settled]
-        known = [*running, *(ack.id for ack in (*self._acks, *self._sending))]
+        known = [*running, *(ack.id for ack in self._unacked())]
         lost = await self._node.database.run(upkeep.disown, [producer], known)
         self._in_doubt = False
         self._node.counters["repairs"] += len(lost.ids)
 
     def _room(self) -> int:
-        unacked = len(self._acks) + len(self._sending)
-        if self.paused or not self._node.alive or unacked > 2 * self.limit + ACKED_AT_ONCE:
+        if self.paused or not self._node.alive or len(self._unacked()) > 2 * self.limit + ACKED_AT_ONCE:
             return 0
         return min(self.limit - len(self._attempts), ACKED_AT_ONCE)
+
+    def _unacked(self) -> list[Ack]:
+        return self._acks + self._sending + self._locked
 
     async def _has_room(self) -> bool:
         """Wait for a free slot, and a moment longer for half of them: fewer, fuller claims. False when stopping."""
@@ -278,7 +282,7 @@ class Producer:
     # ── giving back ──
 
     async def _give_loop(self) -> None:
-        while not self._draining or self._acks:
+        while not self._draining or self._acks or self._locked:
             await self._given.wait()
             self._given.clear()
             while self._acks:
@@ -293,6 +297,9 @@ class Producer:
             try:
                 await self._ack(acks)
                 return
+            except StorageBusy:
+                await self._give_in_parts(acks)
+                return
             except StorageUnavailable as error:
                 self._node.away(error)
                 await asyncio.sleep(random.uniform(0.05, 0.3))  # before the next try
@@ -303,6 +310,21 @@ class Producer:
             except Exception as error:  # noqa: BLE001 - no ack is dropped, whatever happens; it is told
                 telemetry.emit("service.exception", service=f"producer {self.queue}", error=error)
                 await asyncio.sleep(random.uniform(0.5, 1.0))
+
+    async def _give_in_parts(self, acks: Sequence[Ack]) -> None:
+        """Another session holds a row of one of these: give back the others, and that one later."""
+        if len(acks) == 1:
+            self._locked += acks
+            asyncio.get_running_loop().call_later(LOCKED_AGAIN_AFTER, self._give_locked)
+            return
+        part = -(-len(acks) // 8)
+        for start in range(0, len(acks), part):
+            await self._give_back(acks[start : start + part])
+
+    def _give_locked(self) -> None:
+        self._acks += self._locked
+        self._locked = []
+        self._given.set()
 
     async def _ack(self, acks: Sequence[Ack]) -> None:
         began = time.monotonic()

@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any, ClassVar, Final, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 from tenuto import telemetry
-from tenuto.errors import InvalidUrl, StorageError, StorageUnavailable
+from tenuto.errors import InvalidUrl, StorageBusy, StorageError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,7 +52,15 @@ def drive(verb: Verb[T], execute: Callable[[Call], list[Row]]) -> T:
 
 
 class LostRace(StorageError):
-    """A deadlock, a serialization failure or a lock timeout: nothing was written, and trying again is right."""
+    """A deadlock or a serialization failure: nothing was written, and trying again is right."""
+
+    TRIES: ClassVar = 8
+
+
+class RowLocked(LostRace):
+    """A lock was waited for as long as is sensible: trying again is right, but not for ever."""
+
+    TRIES: ClassVar = 2
 
 
 class Hint(NamedTuple):
@@ -144,7 +152,6 @@ def quoted_schema(schema: str) -> str:
 class Database(ABC):
     """What Tenuto asks of a database: run verbs, run them from a plain thread, tell hints and hear them."""
 
-    RACES: ClassVar = 8  # how often a lost race is tried again
     migrates_itself: ClassVar = False  # whether opening it brings its tables up to date
 
     statements: Mapping[str, Statement]
@@ -153,8 +160,9 @@ class Database(ABC):
     async def run(self, verb: Callable[P, Verb[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a verb in one transaction, again when it lost a race, and give back what it returns.
 
-        Raises StorageUnavailable when the database does not answer (whether it was done is then not known)
-        and StorageRejected when it refused the inputs (then nothing was done).
+        Raises StorageUnavailable when the database does not answer (whether it was done is then not known),
+        StorageBusy when others hold on to what it must change, and StorageRejected when the database refused the
+        inputs (then nothing was done).
         """
         return await self._again(self._drive, verb, *args, **kwargs)
 
@@ -165,16 +173,16 @@ class Database(ABC):
     async def _again(
         self, drive: Callable[[Verb[T]], Any], verb: Callable[P, Verb[T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        for attempt in range(1, self.RACES):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 return await drive(verb(*args, **kwargs))  # type: ignore[no-any-return]
             except LostRace as error:
+                if attempt >= error.TRIES:
+                    raise StorageBusy(f"others were first, {attempt} times in a row: {error}") from error
                 telemetry.emit("storage.retry", attempt=attempt, error=error)
                 await asyncio.sleep(random.random() * 0.005 * 2**attempt)
-        try:
-            return await drive(verb(*args, **kwargs))  # type: ignore[no-any-return]
-        except LostRace as error:
-            raise StorageUnavailable(f"lost {self.RACES} races in a row: {error}") from error
 
     @abstractmethod
     async def open(self) -> None:

@@ -23,6 +23,7 @@ from tenuto.storage.database import (
     Hint,
     LostRace,
     Row,
+    RowLocked,
     Statement,
     Verb,
     drive,
@@ -256,7 +257,7 @@ def _inputs(statement: Statement, asked: Call, now: datetime | None) -> dict[str
     return given
 
 
-_RACES: Final = (errors.DeadlockDetected, errors.SerializationFailure, errors.LockNotAvailable)
+_RACES: Final = (errors.DeadlockDetected, errors.SerializationFailure)
 
 
 @contextmanager
@@ -266,6 +267,8 @@ def _blocking_outages() -> Generator[None]:
         yield
     except _RACES as error:
         raise LostRace(_said(error)) from error
+    except errors.LockNotAvailable as error:
+        raise RowLocked(_said(error)) from error
     except PoolTimeout as error:
         raise StorageUnavailable("PostgreSQL: no connection within the time allowed") from error
     except (UnicodeEncodeError, OverflowError) as error:

@@ -21,18 +21,9 @@ from tenuto.job import (
     id_of,
     seconds,
 )
+from tenuto.storage.aftermath import Ended, Settled, aftermath, count_fates, count_needs
 from tenuto.storage.database import Verb, call, last
-from tenuto.storage.store import (
-    CANCELLED_BY_OPERATOR,
-    STATES,
-    AnyJob,
-    Ended,
-    Settled,
-    aftermath,
-    count_fates,
-    micros,
-    to_job,
-)
+from tenuto.storage.store import CANCELLED_BY_OPERATOR, STATES, AnyJob, micros, to_job
 
 BATCH: Final = 1000  # jobs that one transaction of a filtered verb changes
 
@@ -113,8 +104,9 @@ def cancel(ids: Sequence[str]) -> Verb[Steered]:
 def retry(ids: Sequence[str], *, keep_results: bool = False, strict: bool = True) -> Verb[Steered]:
     """Make jobs due again at once: any that is not running, due or waiting for its needs.
 
-    A step's workflow lives again. Stored results of what is retried are cleared unless `keep_results`. A step
-    whose needs are unmet is passed over, or with `strict` refused as NeedsUnmet, and then nothing is changed.
+    A step's workflow lives again, and steps behind it that wait, or are retried later, wait for it once more.
+    Stored results of what is retried are cleared unless `keep_results`. A step whose needs are unmet is passed
+    over, or with `strict` refused as NeedsUnmet, and then nothing is changed.
     """
     yield call("reach", ids=list(ids), bad=[])
     rows = yield call("retry", ids=list(ids))
@@ -125,6 +117,8 @@ def retry(ids: Sequence[str], *, keep_results: bool = False, strict: bool = True
     if steps:
         fates = yield call("fates", ids=steps)
         yield call("revive_nodes", ids=steps, keep_results=keep_results)
+        unmet = yield call("unmeet", ids=steps)
+        yield from count_needs(unmet, -1)
         yield from count_fates(fates, -1)
     return Steered(list(done), [], Settled(list(done), {row[1] for row in rows}, []))
 

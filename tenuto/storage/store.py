@@ -1,10 +1,9 @@
-"""A job's life as verbs: enqueue, claim, needs, ack, and what an ending means for the steps behind it."""
+"""A job's life as verbs: enqueue, claim, needs, ack."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from tenuto import codec
 from tenuto.context import Needs
@@ -15,7 +14,6 @@ from tenuto.job import (
     ARGS_LIMIT,
     AVAILABLE,
     CANCELLED,
-    DISCARDED,
     EPOCH,
     META_LIMIT,
     SUSPENDED,
@@ -24,41 +22,16 @@ from tenuto.job import (
     JobState,
 )
 from tenuto.outcome import Ack
+from tenuto.storage.aftermath import BAD, Ended, Settled, aftermath
 from tenuto.storage.database import LostRace, Row, Verb, call, last
 
 AnyJob: TypeAlias = Job[Any, Any]
 
 CHUNK: Final = 5000  # rows in one document
+CHUNK_WEIGHT: Final = 32_000_000  # characters of args in one document; PostgreSQL takes 256 MB of JSON at once
 NEEDS_BUDGET: Final = 16_000_000  # bytes of results that come with one claim
 
 CANCELLED_BY_OPERATOR: Final = entry("cancel", "Cancel", "cancelled by an operator", "")
-
-
-class Finished(NamedTuple):
-    """A workflow whose last step has just settled."""
-
-    id: str
-    name: str | None
-    outcome: str  # completed | failed
-    failed: list[str]  # names of the steps that did not complete, the first hundred
-
-
-class Ended(NamedTuple):
-    """One job that ended, as the statements answer it; a deleted one has the state `deleted`."""
-
-    id: str
-    state: str
-    queue: str
-    workflow_id: str | None
-    has_dependents: bool
-
-
-class Settled(NamedTuple):
-    """What a verb that ends attempts or jobs changed."""
-
-    ids: list[str]  # the jobs it changed, in no order
-    due: set[str]  # queues in which something became due
-    finished: list[Finished]
 
 
 # ── enqueue ───────────────────────────────────────────────────────────────────────────────────────
@@ -71,8 +44,8 @@ def enqueue(jobs: Sequence[AnyJob]) -> Verb[list[AnyJob]]:
     it is refused as JobMismatch.
     """
     stored: dict[str, AnyJob] = {}
-    for chunk in _chunks(sorted(jobs, key=attrgetter("id"))):  # two that store the same jobs meet in one order
-        rows = yield call("enqueue", jobs=[_document(job) for job in chunk])
+    for chunk, documents in _packed(sorted(jobs, key=attrgetter("id"))):  # two that store the same meet in one order
+        rows = yield call("enqueue", jobs=documents)
         new = {row[0]: row for row in rows}
         known: dict[str, AnyJob] = {} if len(new) == len(chunk) else (yield from _existing(chunk))
         for job in chunk:
@@ -121,6 +94,22 @@ def _existing_workflow(id: str, jobs: Sequence[AnyJob], nodes: Sequence[Node]) -
         raise WorkflowMismatch(id)
     known = yield from _existing(jobs)
     return [known.get(job.id) or job.replace(state=STATES.get(fates[job.id], CANCELLED), existing=True) for job in jobs]
+
+
+def _packed(jobs: Sequence[AnyJob]) -> Iterable[tuple[list[AnyJob], list[dict[str, Any]]]]:
+    """Jobs with their documents, as many at a time as one statement takes."""
+    chunk: list[AnyJob] = []
+    documents: list[dict[str, Any]] = []
+    weight = 0
+    for job in jobs:
+        documents.append(_document(job))
+        chunk.append(job)
+        weight += len(documents[-1]["args"])
+        if len(chunk) == CHUNK or weight > CHUNK_WEIGHT:
+            yield chunk, documents
+            chunk, documents, weight = [], [], 0
+    if chunk:
+        yield chunk, documents
 
 
 def _document(job: AnyJob) -> dict[str, Any]:
@@ -267,61 +256,6 @@ def _settled(rows: Sequence[Row], after: Settled | None = None) -> Settled:
     return Settled([row[0] for row in rows], due | after.due, after.finished)
 
 
-def aftermath(ended: Sequence[Ended], results: Mapping[str, str | None]) -> Verb[Settled]:
-    """What the ending of jobs means for the steps behind them and for their workflows.
-
-    Cancels what no edge forgives, writes fates and results, meets edges, releases what waits for nothing more,
-    and counts; `ids` of the answer are the jobs it cancelled. The jobs it may touch are locked by `reach`.
-    """
-    steps = [job for job in ended if job.workflow_id is not None]
-    bad = [{"id": job.id, "state": job.state} for job in steps if job.state in _BAD and job.has_dependents]
-    cancelled: list[Ended] = []
-    if bad:
-        rows = yield call("cascade", ended=bad)
-        cancelled = [Ended(*row) for row in rows]
-        steps += cancelled
-    if not steps:
-        return Settled([], set(), [])
-    nodes = [{"id": job.id, "state": job.state, "result": _kept(job, results)} for job in steps]
-    fates = yield call("settle_nodes", nodes=nodes)
-    due = yield from _release([job for job in steps if job.has_dependents])
-    finished = yield from count_fates(fates, +1)
-    return Settled([job.id for job in cancelled], due, finished)
-
-
-def _kept(job: Ended, results: Mapping[str, str | None]) -> str | None:
-    return results.get(job.id) if job.state == "completed" else None
-
-
-def _release(heads: Sequence[Ended]) -> Verb[set[str]]:
-    """Meet the edges behind `heads` and release whom that was the last need of; the queues they became due in."""
-    if not heads:
-        return set()
-    met = yield call("meet", ended=[{"id": job.id, "state": job.state} for job in heads])
-    if not met:
-        return set()
-    counts = Counter(row[0] for row in met)
-    rows = yield call("release", counts=[{"id": id, "met": counts[id]} for id in sorted(counts)])
-    return {queue for _, state, queue in rows if state == AVAILABLE}
-
-
-def count_fates(fates: Sequence[Row], sign: int) -> Verb[list[Finished]]:
-    """Count (workflow_id, fate) pairs in, or out with a `sign` of -1; the workflows that finished by it."""
-    deltas: dict[str, dict[str, Any]] = {}
-    for workflow_id, fate in fates:
-        delta = deltas.setdefault(workflow_id, dict(_NO_CHANGE, id=workflow_id))
-        delta[fate] += sign
-    if not deltas:
-        return []
-    rows = yield call("settle_workflows", deltas=[deltas[id] for id in sorted(deltas)])
-    ended = [row for row in rows if row[2] == "finished"]
-    failed: dict[str, list[str]] = {}
-    if any(outcome == "failed" for *_, outcome in ended):
-        for workflow_id, name in (yield call("failed_steps", ids=[row[0] for row in ended])):
-            failed.setdefault(workflow_id, []).append(name)
-    return [Finished(id, name, outcome, failed.get(id, [])) for id, name, _, outcome in ended]
-
-
 # ── rows ──────────────────────────────────────────────────────────────────────────────────────────
 
 JOB_COLUMNS: Final = (
@@ -360,7 +294,5 @@ def _decoded(text: str) -> Any:
 
 
 STATES: Final = {state.value: state for state in JobState}
-_BAD: Final = frozenset({CANCELLED, DISCARDED, "deleted"})
-_MAY_CASCADE: Final = _BAD | {SUSPENDED}  # the gate cancels a step whose need has ended badly
-_NO_CHANGE: Final = {"completed": 0, "cancelled": 0, "discarded": 0, "deleted": 0}
+_MAY_CASCADE: Final = BAD | {SUSPENDED}  # the gate cancels a step whose need has ended badly
 _MICROSECOND: Final = timedelta(microseconds=1)

@@ -7,8 +7,9 @@ from typing import Any, Final, NamedTuple
 
 from tenuto.errors import LiveNodes, NotMigrated, SchemaTooNew
 from tenuto.failure import entry
+from tenuto.storage.aftermath import Ended, Settled, aftermath
 from tenuto.storage.database import Verb, call, last
-from tenuto.storage.store import CANCELLED_BY_OPERATOR, Ended, Settled, aftermath, micros
+from tenuto.storage.store import CANCELLED_BY_OPERATOR, micros
 
 POISONED: Final = entry(
     "discard", "Poisoned", "its process died three times, the last time with no other suspect in it", ""

@@ -12,7 +12,7 @@ from uuid_utils import uuid7
 from tenuto.graph import Edge, Node
 from tenuto.job import AVAILABLE, SUSPENDED, Job
 from tenuto.outcome import Ack, Outcome, settle
-from tenuto.storage import reading, store, upkeep
+from tenuto.storage import aftermath, reading, store, upkeep
 from tenuto.storage.database import Database, Verb, call
 
 AnyJob = Job[Any, Any]
@@ -158,17 +158,17 @@ class Claimer:
             await self.claim()
         return self.held[job.id]
 
-    async def end(self, job: AnyJob, outcome: Outcome, **options: Any) -> store.Settled:
+    async def end(self, job: AnyJob, outcome: Outcome, **options: Any) -> aftermath.Settled:
         """Give one attempt back, claiming it first if it is not held."""
         return await self.give_back(settle(await self.claimed(job), outcome, **options))
 
-    async def end_steps(self, flow: Flow, **outcomes: Outcome) -> store.Settled:
+    async def end_steps(self, flow: Flow, **outcomes: Outcome) -> aftermath.Settled:
         """Give back some steps of a workflow in one batch, claiming what is due first."""
         return await self.give_back(
             *[settle(await self.claimed(flow[step]), outcome) for step, outcome in outcomes.items()]
         )
 
-    async def give_back(self, *acks: Ack) -> store.Settled:
+    async def give_back(self, *acks: Ack) -> aftermath.Settled:
         """Ack, and hold these jobs no longer."""
         settled = await self.database.run(store.ack, acks)
         for ack in acks:

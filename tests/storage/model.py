@@ -243,7 +243,15 @@ class Model:
                 workflow.runs += 1
             step.fate = None
             step.result = step.result if keep_results else None
+        self._unmeet(done)
         return done
+
+    def _unmeet(self, retried: Sequence[Id]) -> None:
+        for child, need in sorted(self.met):
+            job = self.jobs.get(child)
+            if need in retried and job is not None and job.state in {SUSPENDED, *TERMINAL}:
+                self.met.discard((child, need))
+                job.waiting_on += 1
 
     def delete(self, ids: Sequence[Id]) -> list[Id]:
         gone = [self.jobs[id] for id in ids if id in self.jobs and self.jobs[id].state != EXECUTING]

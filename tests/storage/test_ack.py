@@ -22,7 +22,7 @@ from tenuto.outcome import (
     Snooze,
     settle,
 )
-from tenuto.storage import reading, steer, store, upkeep
+from tenuto.storage import aftermath, reading, steer, store, upkeep
 from tests.storage.build import DAY, MINUTE, NOON, SECOND, Claimer, graph, plain, reason, stored
 
 ENDINGS = {
@@ -77,7 +77,7 @@ async def test_an_attempt_that_was_taken_back_settles_nothing(clock, claimer, ta
 
     settled = await claimer.give_back(settle(job, outcome))
 
-    assert settled == store.Settled([], set(), [])
+    assert settled == aftermath.Settled([], set(), [])
     assert tables.all() == before
 
 
@@ -89,7 +89,7 @@ async def test_an_attempt_that_was_taken_back_does_not_settle_the_next_one(clock
 
     settled = await claimer.give_back(settle(job, outcome))
 
-    assert settled == store.Settled([], set(), [])
+    assert settled == aftermath.Settled([], set(), [])
     assert tables.all() == before
 
 
@@ -270,7 +270,7 @@ async def test_batches_from_several_tasks_are_all_settled(clock, claimer):
 
 
 async def test_no_acks_are_no_work(clock):
-    assert await clock.run(store.ack, []) == store.Settled([], set(), [])
+    assert await clock.run(store.ack, []) == aftermath.Settled([], set(), [])
 
 
 async def test_a_scheduled_instant_is_kept_by_an_ending(clock, claimer):

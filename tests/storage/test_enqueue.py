@@ -194,3 +194,12 @@ async def test_a_step_for_later_is_scheduled_though_its_workflow_begins_now(cloc
     await clock.run(store.enqueue_workflow, flow.id, None, [flow["now"], later], flow.nodes, flow.edges)
 
     assert (await stored(clock, later)).state is SCHEDULED
+
+
+async def test_jobs_that_are_too_much_for_one_document_are_stored_all_the_same(clock, tables):
+    jobs = plain(300)
+    heavy = [job.replace(args="x" * 950_000) for job in jobs]
+
+    await clock.run(store.enqueue, heavy)
+
+    assert tables.rows("select count(*) as stored from jobs") == [{"stored": 300}]

@@ -8,7 +8,7 @@ import pytest
 
 from tenuto.job import AVAILABLE, CANCELLED, COMPLETED, EXECUTING, RETRYABLE, SCHEDULED, SUSPENDED
 from tenuto.outcome import DONE, Cancel, Discard, Failed, Record, Snooze, settle
-from tenuto.storage import reading, steer, store, upkeep
+from tenuto.storage import aftermath, reading, steer, store, upkeep
 from tests.storage.build import (
     MINUTE,
     NOON,
@@ -130,7 +130,7 @@ async def test_acks_sent_again_change_nothing(clock, claimer, tables):
 
     again = await claimer.give_back(*acks)
 
-    assert again == store.Settled([], set(), [])
+    assert again == aftermath.Settled([], set(), [])
     assert tables.all() == before
 
 
@@ -371,7 +371,7 @@ async def test_a_workflow_is_finished_by_its_last_step_and_told_once(clock, clai
     assert [settled.finished for settled in told] == [
         [],
         [],
-        [store.Finished(flow.id, "sync", "completed", [])],
+        [aftermath.Finished(flow.id, "sync", "completed", [])],
         [],
     ]
     row = await workflow_of(clock, flow)
@@ -385,7 +385,7 @@ async def test_a_workflow_with_a_failed_step_has_failed_and_names_the_steps(cloc
 
     settled = await claimer.end_steps(flow, left=DONE, right=Discard("no"))
 
-    assert settled.finished == [store.Finished(flow.id, None, "failed", ["right", "bottom"])]
+    assert settled.finished == [aftermath.Finished(flow.id, None, "failed", ["right", "bottom"])]
 
 
 async def test_a_failure_that_was_forgiven_still_fails_the_workflow(clock, claimer):
@@ -395,7 +395,7 @@ async def test_a_failure_that_was_forgiven_still_fails_the_workflow(clock, claim
 
     settled = await claimer.end_steps(flow, b=DONE)
 
-    assert settled.finished == [store.Finished(flow.id, None, "failed", ["a"])]
+    assert settled.finished == [aftermath.Finished(flow.id, None, "failed", ["a"])]
 
 
 async def test_a_deleted_step_fails_the_workflow(clock, claimer):
@@ -406,7 +406,7 @@ async def test_a_deleted_step_fails_the_workflow(clock, claimer):
 
     steered = await clock.run(steer.delete, flow.ids("b"))
 
-    assert steered.settled.finished == [store.Finished(flow.id, None, "failed", ["b"])]
+    assert steered.settled.finished == [aftermath.Finished(flow.id, None, "failed", ["b"])]
 
 
 async def test_deleting_a_step_that_ended_changes_no_fate(clock, claimer):

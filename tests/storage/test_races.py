@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import pytest
 
 from tenuto import telemetry
-from tenuto.errors import StorageUnavailable
+from tenuto.errors import StorageBusy
 from tenuto.job import AVAILABLE, CANCELLED, COMPLETED, EXECUTING
 from tenuto.outcome import DONE, GATED, RELEASED, Cancel, Discard, Failed, Outcome, Record, Snooze, settle
-from tenuto.storage import reading, steer, store, upkeep
+from tenuto.storage import aftermath, reading, steer, store, upkeep
 from tenuto.storage.database import Database, LostRace, Verb, call
 from tests.kit import eventually
 from tests.storage.boundaries import Boundary, watched
@@ -125,7 +125,7 @@ async def test_a_good_and_a_bad_ending_at_the_same_instant_cancel_their_child_on
     claimer = await Claimer(ours).start(10 * MINUTE)
     await claimer.claim()
 
-    async def race(flow: Flow) -> list[store.Finished]:
+    async def race(flow: Flow) -> list[aftermath.Finished]:
         good = settle(claimer.held[flow["p0"].id], DONE)
         bad = settle(claimer.held[flow["p1"].id], Discard("no"))
         answers = await asyncio.gather(ours.run(store.ack, [good]), theirs.run(store.ack, [bad]))
@@ -457,7 +457,7 @@ async def test_an_operator_who_cancels_while_an_ending_is_on_its_way_cancels_all
     def told_to_stop() -> None:
         tables.execute("update jobs set cancel_requested_at = ? where id = ?", NOON, job.id)
 
-    def ack(acks: Sequence[Any]) -> Verb[store.Settled]:
+    def ack(acks: Sequence[Any]) -> Verb[aftermath.Settled]:
         told_to_stop()  # after the batch was made, before its first statement
         return store.ack(acks)
 
@@ -467,15 +467,15 @@ async def test_an_operator_who_cancels_while_an_ending_is_on_its_way_cancels_all
     assert await complaints(clock) == {}
 
 
-async def test_a_race_that_is_lost_again_and_again_is_reported_as_an_outage(database: Database):
+async def test_a_race_that_is_lost_again_and_again_is_reported_as_busy(database: Database):
     def never() -> Verb[None]:
         yield call("nodes")
         raise LostRace("deadlock detected")
 
-    with lost_races() as lost, pytest.raises(StorageUnavailable, match="lost 8 races in a row"):
+    with lost_races() as lost, pytest.raises(StorageBusy, match="8 times in a row"):
         await database.run(never)
 
-    assert len(lost) == database.RACES - 1
+    assert len(lost) == LostRace.TRIES - 1
 
 
 # ── processes ─────────────────────────────────────────────────────────────────────────────────────

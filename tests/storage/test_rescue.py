@@ -6,7 +6,7 @@ import pytest
 
 from tenuto.job import AVAILABLE, CANCELLED, DISCARDED, EXECUTING
 from tenuto.outcome import DONE, Snooze
-from tenuto.storage import steer, store, upkeep
+from tenuto.storage import aftermath, steer, store, upkeep
 from tests.storage.build import (
     MINUTE,
     NOON,
@@ -126,7 +126,7 @@ async def test_a_sweep_with_nothing_to_do_changes_nothing(clock, claimer, tables
 
     rescued = await clock.run(upkeep.rescue, judge=True)
 
-    assert rescued == upkeep.Rescued(set(), [], [], store.Settled([], set(), []))
+    assert rescued == upkeep.Rescued(set(), [], [], aftermath.Settled([], set(), []))
     assert tables.all() == before
 
 

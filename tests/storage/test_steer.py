@@ -9,7 +9,7 @@ import pytest
 from tenuto.errors import InvalidJob, NeedsUnmet
 from tenuto.job import AVAILABLE, CANCELLED, COMPLETED, DISCARDED, EXECUTING, RETRYABLE, SCHEDULED, SUSPENDED
 from tenuto.outcome import DONE, Discard, Failed, Outcome, Record, Snooze
-from tenuto.storage import reading, steer, store, upkeep
+from tenuto.storage import aftermath, reading, steer, store, upkeep
 from tenuto.storage.steer import Changes, Filter
 from tests.storage.build import (
     MINUTE,
@@ -110,7 +110,7 @@ async def test_cancelling_a_step_cancels_those_behind_it_and_finishes_the_workfl
 
     assert set((await states(clock, flow)).values()) == {CANCELLED}
     assert sorted(steered.settled.ids) == sorted(flow.ids("left", "right", "bottom"))
-    assert steered.settled.finished == [store.Finished(flow.id, "sync", "failed", list(flow.jobs))]
+    assert steered.settled.finished == [aftermath.Finished(flow.id, "sync", "failed", list(flow.jobs))]
 
 
 async def test_cancelling_a_whole_workflow_at_once_counts_each_step_once(clock):
@@ -212,7 +212,7 @@ async def test_a_revived_workflow_finishes_again(clock, claimer):
 
     settled = await claimer.end_steps(flow, a=DONE)
 
-    assert settled.finished == [store.Finished(flow.id, None, "completed", [])]
+    assert settled.finished == [aftermath.Finished(flow.id, None, "completed", [])]
     assert (await workflow_of(clock, flow)).runs == 2
 
 
@@ -294,15 +294,31 @@ async def test_a_step_can_be_retried_once_its_need_has_completed(clock, claimer)
     assert await complaints(clock) == {}
 
 
-async def test_a_need_that_is_run_again_counts_once(clock, claimer):
+async def test_a_step_waits_once_more_for_a_need_that_is_run_again(clock, claimer):
     flow = graph({"a": "", "b": "", "c": "a b"})
     await clock.run(flow.enqueue)
     for _ in range(2):
         await claimer.end_steps(flow, a=DONE)
         await clock.run(steer.retry, flow.ids("a"))
 
+    await claimer.end_steps(flow, b=DONE)
     after = await stored(clock, flow["c"])
     assert (after.state, after.waiting_on) == (SUSPENDED, 1)
+    assert await complaints(clock) == {}
+
+    await claimer.end_steps(flow, a=DONE)
+    assert (await stored(clock, flow["c"])).state == AVAILABLE
+
+
+async def test_a_step_that_ended_is_not_retried_while_its_need_runs_again(clock, claimer):
+    flow = graph({"a": "", "b": "a"})
+    await clock.run(flow.enqueue)
+    await claimer.end_steps(flow, a=DONE)
+    await claimer.end_steps(flow, b=Discard("no"))
+    await clock.run(steer.retry, flow.ids("a"))
+
+    with pytest.raises(NeedsUnmet, match=flow["b"].id):
+        await clock.run(steer.retry, flow.ids("b"))
 
 
 async def test_a_step_that_runs_again_does_not_stop_those_behind_it(clock, claimer):

@@ -222,6 +222,33 @@ def terminate(url: str, statements: str) -> int:
 # ── SQLite ────────────────────────────────────────────────────────────────────────────────────────
 
 
+async def test_a_server_that_only_reads_for_a_while_costs_latency_only(own_postgres, app, crew):
+    node = crew.work(lease=LONG)
+    await app.enqueue([dwell.new(nth, 1.0) for nth in range(10)])
+    await eventually(lambda: len(crew.log.running(node.pid)) == 10)
+
+    with read_only(own_postgres):
+        await eventually(lambda: len(crew.log.ends()) == 10)
+        await asyncio.sleep(1.0)  # acks are refused, again and again
+        states = {job.state for job in await app.find()}
+    await eventually(lambda: is_done(app))
+
+    assert states == {"executing"}
+    assert {job.state for job in await app.find()} == {"completed"}
+    assert settled_twice(own_postgres.url) == {}
+
+
+@contextmanager
+def read_only(server: PostgresServer) -> Iterator[None]:
+    """A server that takes no writes, as a standby does until it is promoted."""
+    with psycopg.connect(server.url, autocommit=True) as other:
+        other.execute("alter system set default_transaction_read_only = on")
+        other.execute("select pg_reload_conf()")
+        yield
+        other.execute("alter system reset default_transaction_read_only")
+        other.execute("select pg_reload_conf()")
+
+
 @pytest.mark.parametrize("lease", [SHORT, LONG])
 async def test_a_file_that_somebody_else_locks_costs_latency_only(tmp_path, lease):
     file = tmp_path / "jobs.db"

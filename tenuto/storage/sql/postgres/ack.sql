@@ -17,6 +17,7 @@ b as materialized (
     from a
     join {schema}.jobs j on j.id = a.id and j.epoch = a.epoch
     where coalesce(j.state = 'executing', false)  -- so that old statistics of what runs do not choose the plan
+        and (select set_config('lock_timeout', '2s', true)) is not null  -- a stranger's lock is not waited for long
     order by a.id
     for update of j
 )

@@ -22,10 +22,11 @@ ending (id) as (
 reached (id) as (
     select id from ending
     union
-    select e.job_id from {schema}.edges e where e.needs_id = any(array(select id from ending)) and not e.met
+    select e.job_id from {schema}.edges e where e.needs_id = any(array(select id from ending))
 )
 select j.id
 from {schema}.jobs j
 where j.id = any(array(select id from reached))
+    and (select set_config('lock_timeout', '2s', true)) is not null  -- for the whole transaction
 order by j.id
 for update

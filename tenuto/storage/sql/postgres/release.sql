@@ -1,4 +1,5 @@
--- release: count met needs off; a suspended job that waits for nothing more becomes due, at once or when it was asked.
+-- release: count met needs off, or a negative count on again; a suspended job that waits for nothing more becomes due,
+--          at once or when it was asked.
 -- in:    counts json, now timestamptz
 -- out:   id uuid, state text, queue text
 -- lock:  the jobs are locked already, by reach

@@ -1,0 +1,100 @@
+"""Aftermath: what the ending of jobs means for the steps behind them and for their workflows."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from tenuto.job import AVAILABLE, CANCELLED, DISCARDED
+from tenuto.storage.database import Row, Verb, call
+
+BAD: Final = frozenset({CANCELLED, DISCARDED, "deleted"})  # endings that an edge has to forgive
+
+
+class Finished(NamedTuple):
+    """A workflow whose last step has just settled."""
+
+    id: str
+    name: str | None
+    outcome: str  # completed | failed
+    failed: list[str]  # names of the steps that did not complete, the first hundred
+
+
+class Ended(NamedTuple):
+    """One job that ended, as the statements answer it; a deleted one has the state `deleted`."""
+
+    id: str
+    state: str
+    queue: str
+    workflow_id: str | None
+    has_dependents: bool
+
+
+class Settled(NamedTuple):
+    """What a verb that ends attempts or jobs changed."""
+
+    ids: list[str]  # the jobs it changed, in no order
+    due: set[str]  # queues in which something became due
+    finished: list[Finished]
+
+
+def aftermath(ended: Sequence[Ended], results: Mapping[str, str | None]) -> Verb[Settled]:
+    """What the ending of jobs means for the steps behind them and for their workflows.
+
+    Cancels what no edge forgives, writes fates and results, meets edges, releases what waits for nothing more,
+    and counts; `ids` of the answer are the jobs it cancelled. The jobs it may touch are locked by `reach`.
+    """
+    steps = [job for job in ended if job.workflow_id is not None]
+    bad = [{"id": job.id, "state": job.state} for job in steps if job.state in BAD and job.has_dependents]
+    cancelled: list[Ended] = []
+    if bad:
+        rows = yield call("cascade", ended=bad)
+        cancelled = [Ended(*row) for row in rows]
+        steps += cancelled
+    if not steps:
+        return Settled([], set(), [])
+    nodes = [{"id": job.id, "state": job.state, "result": _kept(job, results)} for job in steps]
+    fates = yield call("settle_nodes", nodes=nodes)
+    due = yield from _release([job for job in steps if job.has_dependents])
+    finished = yield from count_fates(fates, +1)
+    return Settled([job.id for job in cancelled], due, finished)
+
+
+def _kept(job: Ended, results: Mapping[str, str | None]) -> str | None:
+    return results.get(job.id) if job.state == "completed" else None
+
+
+def _release(heads: Sequence[Ended]) -> Verb[set[str]]:
+    """Meet the edges behind `heads` and release whom that was the last need of; the queues they became due in."""
+    if not heads:
+        return set()
+    met = yield call("meet", ended=[{"id": job.id, "state": job.state} for job in heads])
+    return (yield from count_needs(met, +1))
+
+
+def count_needs(edges: Sequence[Row], sign: int) -> Verb[set[str]]:
+    """Count met edges off what their jobs wait for, or on with a `sign` of -1; the queues in which one became due."""
+    if not edges:
+        return set()
+    counts = Counter(row[0] for row in edges)
+    rows = yield call("release", counts=[{"id": id, "met": sign * counts[id]} for id in sorted(counts)])
+    return {queue for _, state, queue in rows if sign > 0 and state == AVAILABLE}
+
+
+def count_fates(fates: Sequence[Row], sign: int) -> Verb[list[Finished]]:
+    """Count (workflow_id, fate) pairs in, or out with a `sign` of -1; the workflows that finished by it."""
+    deltas: dict[str, dict[str, Any]] = {}
+    for workflow_id, fate in fates:
+        delta = deltas.setdefault(workflow_id, dict(_NO_CHANGE, id=workflow_id))
+        delta[fate] += sign
+    if not deltas:
+        return []
+    rows = yield call("settle_workflows", deltas=[deltas[id] for id in sorted(deltas)])
+    ended = [row for row in rows if row[2] == "finished"]
+    failed: dict[str, list[str]] = {}
+    if any(outcome == "failed" for *_, outcome in ended):
+        for workflow_id, name in (yield call("failed_steps", ids=[row[0] for row in ended])):
+            failed.setdefault(workflow_id, []).append(name)
+    return [Finished(id, name, outcome, failed.get(id, [])) for id, name, _, outcome in ended]
+
+
+_NO_CHANGE: Final = {"completed": 0, "cancelled": 0, "discarded": 0, "deleted": 0}
