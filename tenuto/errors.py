@@ -410,7 +410,7 @@ class Forked(StorageError):
         super().__init__("this app was opened before a fork; open another one in the child process")
 
 
-# ── time ──────────────────────────────────────────────────────────────────────────────────────────
+# ── attempts and waits ────────────────────────────────────────────────────────────────────────────
 
 
 class JobTimedOut(TenutoError, TimeoutError):
@@ -419,6 +419,13 @@ class JobTimedOut(TenutoError, TimeoutError):
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the attempt ran longer than its timeout of {seconds:g} s")
         self.seconds = seconds
+
+
+class TaskExited(TenutoError, RuntimeError):
+    """A task that a job had started raised SystemExit or KeyboardInterrupt, which would have ended the event loop."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(f"a task of the job raised {type(error).__name__}")
 
 
 class WaitTimedOut(TenutoError, TimeoutError):

@@ -10,6 +10,7 @@ from typing import Any
 from tenuto import telemetry
 from tenuto.errors import StaleAttempt, StorageError, StorageUnavailable
 from tenuto.job import Job
+from tenuto.runtime.children import Children
 from tenuto.runtime.executor import Executor
 from tenuto.runtime.lifeline import Lifeline
 from tenuto.runtime.node import Node
@@ -62,6 +63,7 @@ class Crew:
         await self.node.join(queues)
         telemetry.emit("node.start", node=self.node.id, queues=dict(queues))
         await self._add(queues)
+        Children.contain(asyncio.get_running_loop())
         self._deaf = self._notifier.subscribe(self._poller.hear)
         for service in self._services:
             service.start()
@@ -85,6 +87,7 @@ class Crew:
             self.node.away(error)
         self.node.end()
         self._threads.close()
+        Children.let_go(asyncio.get_running_loop())
         self._producers.clear()
         telemetry.emit("node.stop", node=self.node.id, released=released)
 
@@ -117,11 +120,16 @@ class Crew:
             self._starting.discard(queue)
 
     async def stop_queue(self, queue: str, grace: float) -> None:
-        """Work on a queue no more, as `stop` does for all of them."""
-        producer, lease = self._producers.pop(queue, None), self.node.lease_on(queue)
-        if producer is not None:
+        """Work on a queue no more, as `stop` does for all of them. Until it has stopped, cancels still reach it."""
+        producer = self._producers.get(queue)
+        if producer is None or producer.is_stopping:
+            return
+        try:
             await producer.stop(grace)
+            lease = self.node.lease_on(queue)
             await self.node.leave([lease] if lease else [])
+        finally:
+            self._producers.pop(queue, None)
 
     async def _add(self, queues: Mapping[str, int]) -> None:
         """Begin to work on queues, once it is known whether an operator paused or scaled them."""

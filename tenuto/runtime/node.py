@@ -87,6 +87,7 @@ class Node:
         self._away_since: float | None = None
         self._judges_at = 0.0
         self._was_fenced = False
+        self._asked: float | None = None  # monotonic: when the loop was asked for a sign it has not given yet
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
@@ -155,6 +156,7 @@ class Node:
         if self._thread is None:
             self._loop = asyncio.get_running_loop()
             self._ended.clear()
+            self._asked = None
             self._thread = threading.Thread(target=self._beat_loop, name="tenuto-beat", daemon=True)
             self._thread.start()
             self._watch_lease()
@@ -204,13 +206,20 @@ class Node:
         self.on_fenced()
 
     def _watch_loop(self) -> None:
-        """Ask the event loop for a sign, and tell how late it came."""
+        """Ask the event loop for a sign, and tell how late it comes; also while none has come yet."""
         assert self._loop is not None
-        asked = time.monotonic()
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(lambda: self._answered(time.monotonic() - asked))
+        if self._asked is not None:
+            self._tell_lag(time.monotonic() - self._asked)
+        elif not self._loop.is_closed():
+            self._asked = time.monotonic()
+            self._loop.call_soon_threadsafe(self._answered)
 
-    def _answered(self, late: float) -> None:
+    def _answered(self) -> None:
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            self._tell_lag(time.monotonic() - asked)
+
+    def _tell_lag(self, late: float) -> None:
         self.lag = max(self.lag, late)
         if late > LAG_TOLD:
             telemetry.emit("node.lag", node=self.id, seconds=late)

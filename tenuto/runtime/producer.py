@@ -88,6 +88,11 @@ class Producer:
                 self._tell(attempt, RELEASED)
 
     @property
+    def is_stopping(self) -> bool:
+        """Whether it claims no more, for good."""
+        return self._stopping
+
+    @property
     def running(self) -> int:
         """How many slots are taken."""
         return len(self._attempts)

@@ -54,13 +54,15 @@ async def test_a_blocked_event_loop_does_not_look_dead_and_is_told(node: Node, d
 
     telemetry.attach(hear, "node.lag")
     try:
-        time.sleep(1.6)  # noqa: ASYNC251 - the loop is blocked on purpose
+        time.sleep(1.8)  # noqa: ASYNC251 - the loop is blocked on purpose
+        told_meanwhile = list(lags)
         (one,) = await seen(database)
         await eventually(lambda: lags)
     finally:
         telemetry.detach(hear)
 
     assert one.alive
+    assert told_meanwhile
     assert node.lag >= 1.0
 
 

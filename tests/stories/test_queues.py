@@ -6,7 +6,7 @@ import pytest
 
 from tenuto import Tenuto
 from tenuto.errors import EmptyFilter, NotStarted, WrongLoop
-from tenuto.job import AVAILABLE, COMPLETED
+from tenuto.job import AVAILABLE, CANCELLED, COMPLETED
 from tests.conftest import OpenApp
 from tests.kit import Gate, Obey, drain, eventually
 
@@ -138,6 +138,21 @@ async def test_a_queue_that_is_started_again_while_it_stops_works_on(open_app: O
     await drain(app)
 
     assert {(await app.fetch(made)).state for made in (held, after)} == {COMPLETED}
+
+
+async def test_a_cancel_reaches_a_job_whose_queue_is_being_stopped(open_app: OpenApp) -> None:
+    app, gate = await open_app(queues={"default": 1, "late": 1}, grace=60), Gate()
+    made = await app.enqueue(Obey.wait_at(gate, queue="late"))
+    await eventually(lambda: gate.waiting)
+    crew = app._crew
+    assert crew is not None
+    await app.queue("late").stop()
+    await eventually(lambda: crew._producers["late"].is_stopping)
+
+    await app.cancel(made)
+
+    await eventually(lambda: set(crew.running) == {"default"})
+    assert (await app.fetch(made)).state is CANCELLED
 
 
 async def test_many_wishes_at_once_start_a_queue_once(open_app: OpenApp) -> None:
