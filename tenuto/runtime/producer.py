@@ -205,10 +205,10 @@ class Producer:
         """What the claimed steps may read; where it is too much at once, step by step."""
         if not any(job.has_needs or job.epoch > 1 for job in steps):
             return {}
-        found = await self._node.database.run(store.needs, steps)
+        found = await self._node.database.read(store.needs, steps)
         for job in steps:
             if job.id in found and found[job.id].deferred:
-                found |= await self._node.database.run(store.needs, [job], budget=2**62)
+                found |= await self._node.database.read(store.needs, [job], budget=2**62)
         return found
 
     async def _disown(self, producer: str) -> None:

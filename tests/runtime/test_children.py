@@ -28,8 +28,7 @@ async def awaited(which: str) -> None:
 @job(name="children.forgotten", max_attempts=1)
 async def forgotten(which: str) -> None:
     task = asyncio.create_task(leave(ERRORS[which]))
-    while not task.done():
-        await asyncio.sleep(0)
+    await asyncio.wait([task])
 
 
 ERRORS: dict[str, type[BaseException]] = {"SystemExit": SystemExit, "KeyboardInterrupt": KeyboardInterrupt}

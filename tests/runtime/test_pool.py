@@ -6,6 +6,8 @@ import sys
 import threading
 from contextvars import ContextVar
 
+import pytest
+
 from tenuto.runtime.pool import Threads
 
 colour: ContextVar[str] = ContextVar("colour")
@@ -50,6 +52,8 @@ async def test_an_exception_that_no_future_carries_comes_back_as_data() -> None:
 def test_a_job_that_never_returns_does_not_keep_the_process_alive() -> None:
     program = """
 import asyncio, threading
+import pytest
+
 from tenuto.runtime.pool import Threads
 
 async def main():
@@ -61,3 +65,20 @@ asyncio.run(main())
     ended = subprocess.run([sys.executable, "-c", program], timeout=20, check=False)
 
     assert ended.returncode == 0
+
+
+async def test_a_call_for_which_the_system_has_no_thread_never_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, ran = Threads(), list[str]()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _refuse)
+        with pytest.raises(RuntimeError, match="no thread left"):
+            threads.run(lambda: ran.append("refused"))
+
+    await threads.run(lambda: ran.append("later"))
+
+    assert ran == ["later"]
+    threads.close()
+
+
+def _refuse(thread: threading.Thread) -> None:
+    raise RuntimeError("no thread left")

@@ -7,6 +7,7 @@ from typing import Any
 
 from tenuto import Tenuto, current_job, job
 from tenuto.job import CANCELLED, COMPLETED, EXECUTING, Job
+from tests.conftest import OpenApp
 from tests.kit import Gate, Obey, eventually
 
 AnyJob = Job[Any, Any]
@@ -108,3 +109,25 @@ async def test_cancelling_by_a_filter_reaches_what_fits_and_nothing_else(app: Te
 
     assert sorted(changed) == sorted(made.id for made in mails)
     assert not await is_in(app, other, CANCELLED)
+
+
+async def test_an_abandoned_attempt_keeps_its_slot_while_its_job_runs_again(open_app: OpenApp) -> None:
+    stubborn_may_end.clear()
+    stubborn_runs.clear()
+    app = await open_app(queues={"default": 2})
+    crew = app._crew
+    assert crew is not None
+    made = await app.enqueue(stubborn.new())
+    await eventually(stubborn_runs.is_set)
+    await app.cancel(made)
+    await eventually(lambda: is_in(app, made, CANCELLED))
+    assert crew.running == {"default": 1}
+
+    stubborn_runs.clear()
+    await app.retry(made)
+    await eventually(stubborn_runs.is_set)
+    assert crew.running == {"default": 2}
+
+    stubborn_may_end.set()
+    await eventually(lambda: is_in(app, made, COMPLETED))
+    await eventually(lambda: crew.running == {"default": 0})
