@@ -27,6 +27,7 @@ from tenuto.runtime.notifier import Notifier, tell_settled
 from tenuto.storage import reading, steer, store, upkeep
 from tenuto.storage.database import Hint, Verb
 from tenuto.storage.steer import Changes, Filter, Steered
+from tenuto.storage.together import Together
 from tenuto.worker import resolve
 from tenuto.workflow import Workflow, WorkflowStatus
 
@@ -74,6 +75,7 @@ class Tenuto:
         self.database = open_database(config)
         self._node = Node(self.database, config.node, config.lease)
         self._notifier = Notifier(self._node)
+        self._together = Together(self.database)
 
     def configure(self, **settings: Any) -> None:
         """Change settings before the app is opened, by the names its constructor has; None leaves one as it is.
@@ -224,7 +226,8 @@ class Tenuto:
             self._tell_due(stored)
             return work.stored(dict(zip(work.step_names, _as_given(stored, rows.jobs), strict=True)))
         jobs: list[AnyJob] = [work] if isinstance(work, Job) else list(work)
-        stored = await self._run(store.enqueue, [await self._sealed(job) for job in jobs]) if jobs else []
+        self._check_loop()
+        stored = await self._together.enqueue([await self._sealed(job) for job in jobs]) if jobs else []
         self._tell_due(stored)
         given_back = _as_given(stored, jobs)
         return given_back[0] if isinstance(work, Job) else given_back
