@@ -10,17 +10,11 @@ from tenuto import doctor
 from tenuto.address import open_database
 from tenuto.config import Config
 from tenuto.doctor import Finding, Health, NodeHealth, QueueStatus
-from tenuto.errors import (
-    ConfigError,
-    EmptyFilter,
-    JobNotFound,
-    NotStarted,
-    UnknownWorker,
-    WrongLoop,
-)
+from tenuto.errors import ConfigError, EmptyFilter, JobNotFound, NotStarted, UnknownWorker, WrongLoop
 from tenuto.features.feature import fold_store
 from tenuto.handles import QueueHandle, WorkflowHandle, status_of
 from tenuto.job import AVAILABLE, Duration, Job, JobState, id_of, seconds
+from tenuto.options import as_jobs
 from tenuto.runtime.crew import Crew
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier, tell_settled
@@ -214,8 +208,10 @@ class Tenuto:
     async def enqueue(self, work: Any) -> Any:
         """Store a job, jobs or a workflow, all or none, and give back what was given, stored.
 
-        The same id again is the same job (`existing`), so what failed in doubt can be repeated. Raises JobMismatch
-        for a taken id, what `Workflow.validate` raises, StorageUnavailable and NotStarted.
+        The same id again is the same job (`existing`), so what failed in doubt can be repeated, and a job that was
+        fetched comes back as it is now. One that is gone meanwhile is stored anew and begins again; a step whose row
+        is gone raises JobNotFound. A job that was never stored must be available: InvalidJob, as for what is no job.
+        Raises JobMismatch for a taken id, what `Workflow.validate` raises, StorageUnavailable and NotStarted.
         """
         if isinstance(work, Workflow):
             rows = work.rows()
@@ -223,7 +219,10 @@ class Tenuto:
             stored = await self._run(store.enqueue_workflow, work.id, work.name, sealed, rows.nodes, rows.edges)
             self._tell_due(stored)
             return work.stored(dict(zip(work.step_names, _as_given(stored, rows.jobs), strict=True)))
-        jobs: list[AnyJob] = [work] if isinstance(work, Job) else list(work)
+        jobs = as_jobs(work)
+        for job in jobs:
+            if job.workflow_id is not None:  # a step that was fetched: without its workflow it is not stored again
+                await self.fetch(job)
         stored = await self._run(store.enqueue, [await self._sealed(job) for job in jobs]) if jobs else []
         self._tell_due(stored)
         given_back = _as_given(stored, jobs)

@@ -23,19 +23,7 @@ from inspect import (
 from os.path import realpath
 from pathlib import PurePath
 from types import MappingProxyType
-from typing import (
-    Any,
-    ClassVar,
-    Final,
-    Generic,
-    ParamSpec,
-    TypeAlias,
-    Unpack,
-    cast,
-    get_args,
-    get_origin,
-    overload,
-)
+from typing import Any, ClassVar, Final, Generic, ParamSpec, TypeAlias, Unpack, cast, get_args, get_origin, overload
 from uuid import UUID
 
 from typing_extensions import TypeVar, get_original_bases

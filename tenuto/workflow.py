@@ -14,7 +14,7 @@ from uuid_utils import uuid7
 
 from tenuto.errors import DuplicateJob, DuplicateStep, EmptyWorkflow, ForeignStep, InvalidWorkflow
 from tenuto.graph import Edge, Node, order
-from tenuto.job import IDENTIFIERS, SUSPENDED, Failure, Job, Result, check_name, id_of
+from tenuto.job import AVAILABLE, IDENTIFIERS, SUSPENDED, Failure, Job, Result, check_name, id_of
 
 # ── steps ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -170,6 +170,8 @@ class Workflow:
             raise DuplicateJob(name, self._holders[job.id])
         if job.workflow_id is not None or job.inserted_at is not None:
             raise InvalidWorkflow(f"step {name!r} holds a Job that was stored before; make a new() one")
+        if job.state is not AVAILABLE:
+            raise InvalidWorkflow(f"step {name!r} holds a Job that says it is {job.state}; make one with new()")
         return job
 
     def _names(self, name: str, deps: Dep | Iterable[Dep]) -> tuple[str, ...]:
