@@ -25,6 +25,7 @@ TenutoError
 │   ├── JobMismatch, WorkflowMismatch   the same id again, with another content
 │   ├── NeedsUnmet              a step whose own need ended badly cannot be retried alone
 │   ├── EmptyFilter             a filter that names nothing would mean everything
+│   ├── InvalidRequest          what is asked of jobs, workflows or queues cannot be: a filter, a limit, slots
 │   ├── WouldDeadlock           waiting here for what only this thread could do
 │   ├── StaleAttempt            this attempt is no longer the job's: its writes are refused
 │   └── NotStarted, WrongLoop   the app is not open, or belongs to another event loop
@@ -306,6 +307,10 @@ class EmptyFilter(Refused):
     def __init__(self, verb: str) -> None:
         super().__init__(f"{verb} needs a job, an id or a filter; to mean every job, filter by each state")
         self.verb = verb
+
+
+class InvalidRequest(Refused, ValueError):
+    """What is asked of jobs, workflows or queues cannot be: a filter, a limit, a number of slots."""
 
 
 class StaleAttempt(Refused):

@@ -141,7 +141,7 @@ class Job(Generic[Args, Result]):
         if self.scheduled_at is not None:
             check_instant("scheduled_at", self.scheduled_at)
         if not isinstance(self.meta, Mapping):
-            raise InvalidJob(f"meta={self.meta!r:.80} is no mapping; give a dict")
+            raise InvalidJob("meta= is no mapping; give a dict")
         taken = [key for key in IDENTIFIERS if key in self.meta]
         if taken:
             raise InvalidJob(f"meta key {taken[0]!r} is written by workflows; choose another name")

@@ -60,7 +60,10 @@ def as_jobs(work: Any) -> list[Job[Any, Any]]:
 
 def _storable(job: Job[Any, Any]) -> Job[Any, Any]:
     if not isinstance(job, Job):
-        raise InvalidJob(f"enqueue takes one Workflow, or a Job or several, and not {job!r:.80}; make a Job with new()")
+        raise InvalidJob(  # what was given may hold args, which no error shows
+            "enqueue takes one Workflow, or a Job or several, and not something of "
+            f"type {type(job).__name__}; make a Job with new()"
+        )
     if job.inserted_at is not None or job.existing:
         return Job.of(**{name: getattr(job, name) for name in _CONTENT})
     if job.workflow_id is not None or job.waiting_on:
