@@ -217,6 +217,7 @@ def test_every_setting_that_cannot_be_used_is_named():
         f"postgresql://me:{SECRET}@db.example:5433/jobs?sslpassword={SECRET}",
         f"postgresql://me:p/{SECRET}@db.example/jobs",
         f"postgresql://me:{SECRET}@[db.example/jobs",
+        f"sqlite:///jobs.db?password={SECRET}",
         f"mysql://me:{SECRET}@db.example/jobs",
         f"me:{SECRET}@db.example",
         SECRET,
@@ -227,6 +228,12 @@ def test_the_password_of_a_url_is_never_told(url):
     told = [repr(config), str(config), config.place, refusal(url=url, grace=-1), refused_app(url)]
 
     assert [text for text in told if SECRET in text] == []
+
+
+@pytest.mark.parametrize("options", ["mode=ro", "mode=ro&cache=shared", "mode", "mode&x=1"])
+def test_an_option_of_an_sqlite_url_is_refused_by_its_name(options):
+    with pytest.raises(InvalidUrl, match="an SQLite URL takes no options, and this one has 'mode'"):
+        Tenuto(f"sqlite:///jobs.db?{options}")
 
 
 def refused_app(url: str) -> str:
