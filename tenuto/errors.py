@@ -91,7 +91,8 @@ class DuplicateWorker(DefinitionError):
     """Two workers claim one name."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"a worker named {name!r} is already defined; give one of the two another name=")
+        again = "; the function around it ran again" if "<locals>" in name else ""
+        super().__init__(f"a worker named {name!r} is already defined{again}; give one of the two another name=")
         self.name = name
 
 

@@ -1,8 +1,12 @@
 """Worker and @job: code that makes Jobs and runs them, and the registry that finds it again by its name.
 
-A worker's name is `module.qualname`, where a script counts by its file's name; `name=` replaces it.
+A worker's name is `module.qualname`, where a script counts by its file's name; `name=` replaces it. A name is one
+worker's. Code that is loaded again (a reload, a prompt) takes the place of what it was. A function that defines a
+worker may be called again once the worker of its last call is forgotten, as in tests; while a module, a dict or a
+list still keeps that one, or when it makes another job, it is DuplicateWorker: else its jobs would run as the other's.
 """
 
+import gc
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -22,9 +26,10 @@ from inspect import (
 )
 from os.path import realpath
 from pathlib import PurePath
-from types import MappingProxyType
+from types import CodeType, MappingProxyType
 from typing import Any, ClassVar, Final, Generic, ParamSpec, TypeAlias, Unpack, cast, get_args, get_origin, overload
 from uuid import UUID
+from weakref import ReferenceType
 
 from typing_extensions import TypeVar, get_original_bases
 from uuid_utils import uuid7
@@ -48,6 +53,8 @@ class Definition:
     is_async: bool
     features: tuple[Feature, ...]  # highest rank first
     origin: tuple[str, str, int]  # qualname, file, line: the same again is the same worker
+    code: CodeType
+    held: ReferenceType[Any]  # what the user's code holds: the FunctionWorker or the class
     backoff: Backoff | None = None
     reuse_result: bool = True
 
@@ -57,9 +64,15 @@ class Definition:
         return self.template.worker
 
     def new(self, args: Any, template: Job[Any, Any] | None = None, id: str | None = None) -> Job[Any, Any]:
-        """A job with these raw args, and the options of the template. Raises InvalidArgs, TooLarge."""
+        """A job with these raw args, and the options of the template. Raises InvalidArgs, TooLarge, DuplicateWorker."""
+        if self.has_twin(_registry.get(self.name, self)):
+            raise DuplicateWorker(self.name)
         job = (template or self.template).replace(args=args, id=id or str(uuid7()))
         return fold_new(self._makers, job)
+
+    def has_twin(self, other: "Definition") -> bool:
+        """Whether one piece of code inside a function made both. Code that is loaded again is another object."""
+        return other is not self and other.code is self.code and "<locals>" in self.code.co_qualname
 
     def maker(self, options: JobOptions) -> Callable[[Any], Job[Any, Any]]:
         """`new` with other options, checked once for all the jobs it makes. Raises InvalidJob."""
@@ -125,11 +138,22 @@ def _define(
     own = {key: given.pop(key) for key in ("backoff", "reuse_result") if key in given}
     given.pop("name", None)
     template: Job[Any, Any] = Job(name, **given)
-    definition = Definition(template, invoke, iscoroutinefunction(code), ranked(features), _origin(worker, code), **own)
-    if name in _registry and _registry[name].origin != definition.origin:
+    where = (_origin(worker, code), unwrap(code).__code__, ReferenceType(worker))
+    definition = Definition(template, invoke, iscoroutinefunction(code), ranked(features), *where, **own)
+    known = _registry.get(name, definition)
+    if known.origin != definition.origin or (definition.has_twin(known) and _is_kept(known.held)):
         raise DuplicateWorker(name)
     _registry[name] = definition
     return definition
+
+
+def _is_kept(held: ReferenceType[Any]) -> bool:
+    """Whether a module, a dict or a list keeps it. Locals and closures do not count: the registry has such itself."""
+    for _ in range(2):
+        if held() is None or not any(isinstance(holder, dict | list) for holder in gc.get_referrers(held())):
+            return False
+        gc.collect()  # what keeps it may be garbage
+    return True
 
 
 def _name_of(worker: Any, options: WorkerOptions) -> str:
@@ -181,7 +205,7 @@ class FunctionWorker(Generic[P, Called, Result]):
         features = [args_of_function(name, function)]
         self._function = function
         self._positional = _names(function, Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
-        self.definition = _define(name, options, function, function, _caller(function), features)
+        self.definition = _define(name, options, self, function, _caller(function), features)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Called:
         """Call the plain function, here and now."""

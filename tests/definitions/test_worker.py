@@ -348,6 +348,96 @@ def test_the_same_code_loaded_again_takes_the_place_of_the_first(scratch, tmp_pa
     assert resolve("reloaded.work") is module.work.definition
 
 
+# ── one piece of code that runs twice ─────────────────────────────────────────────────────────────
+
+
+def sender(city: str, **options: Any) -> Any:
+    @job(**options)
+    def send() -> str:
+        return city
+
+    return send
+
+
+def sender_class(city: str) -> Any:
+    class Send(Worker[None]):
+        def process(self, job: Job[None]) -> str:
+            return city
+
+    return Send
+
+
+def sender_of_senders(city: str) -> Any:
+    @job
+    def again() -> str:
+        return again.new().worker  # the registry holds its code, and its code holds it
+
+    return again
+
+
+MAKERS = [sender, sender_class, sender_of_senders]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_worker_that_is_kept_is_not_replaced_by_its_function_running_again(scratch, make):
+    kept = [make("Rome")]
+
+    with pytest.raises(DuplicateWorker, match="already defined; the function around it ran again; give .* name="):
+        kept.append(make("Oslo"))
+
+    assert resolve(kept[0].new().worker) is kept[0].definition
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_worker_that_nothing_keeps_is_replaced_by_its_function_running_again(scratch, make):
+    make("Rome")
+    cycle: list[Any] = [make("Rome")]
+    cycle.append(cycle)
+    del cycle
+
+    last = make("Oslo")
+
+    assert resolve(last.new().worker) is last.definition
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_worker_that_was_replaced_makes_no_job(scratch, make):
+    first, last = make("Rome"), make("Oslo")
+
+    with pytest.raises(DuplicateWorker, match="give one of the two another name="):
+        first.new()
+    with pytest.raises(DuplicateWorker):
+        first.options(priority=3).new()
+
+    assert last.new().worker == last.definition.name
+
+
+def test_one_function_makes_many_workers_that_have_a_name_each(scratch):
+    made = {city: sender(city, name=f"send.{city}") for city in ("Rome", "Oslo")}
+
+    assert [each.definition.invoke(each.new()) for each in made.values()] == ["Rome", "Oslo"]
+    assert resolve("send.Rome") is made["Rome"].definition
+
+
+def test_a_module_that_makes_its_workers_in_functions_can_be_loaded_again(scratch, tmp_path, monkeypatch):
+    (tmp_path / "makes.py").write_text(
+        "from tenuto.worker import Worker, job\n"
+        "def make():\n    @job\n    def work(): ...\n    return work\n"
+        "def make_class():\n    class Work(Worker[None]):\n        def process(self, job): ...\n    return Work\n"
+        "both = [make(), make_class()]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("makes")
+    before = module.both
+
+    importlib.reload(module)
+
+    assert [resolve(each.definition.name) for each in before] == [each.definition for each in module.both]
+    assert [each.new().worker for each in before] == [each.new().worker for each in module.both]
+
+
+# ── scripts ───────────────────────────────────────────────────────────────────────────────────────
+
 SCRIPT = """
 from tenuto.worker import Worker, job
 
