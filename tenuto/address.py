@@ -30,6 +30,8 @@ def _sqlite(rest: str, config: Config) -> Database:
     if options:
         name = options.partition("=")[0].partition("&")[0]  # never its value
         raise InvalidUrl(f"an SQLite URL takes no options, and this one has {name[:40]!r}; leave out all from the ? on")
+    if "\0" in path:
+        raise InvalidUrl("an SQLite URL names a file, and no name of a file holds a NUL")
     if config.namespace != "tenuto":
         raise InvalidUrl("schema= is for PostgreSQL; on SQLite give each app a file of its own")
     return SQLite(Path(path))

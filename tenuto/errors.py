@@ -8,6 +8,7 @@ TenutoError
 │   ├── InvalidJob              an option of a worker or a job is out of its range
 │   ├── InvalidArgs             args do not fit the worker's declaration (field paths and reasons)
 │   ├── DuplicateWorker         two workers claim one name
+│   ├── NoProcess               a class without a process, or with a type variable for its Args, makes no jobs
 │   ├── UnknownWorker           no worker of that name is registered here
 │   └── InvalidWorkflow         a workflow that cannot be stored
 │       ├── EmptyWorkflow, DuplicateStep, DuplicateJob, ForeignStep
@@ -94,6 +95,13 @@ class DuplicateWorker(DefinitionError):
         again = "; the function around it ran again" if "<locals>" in name else ""
         super().__init__(f"a worker named {name!r} is already defined{again}; give one of the two another name=")
         self.name = name
+
+
+class NoProcess(DefinitionError, AttributeError):
+    """A class that only hands its options down makes no jobs."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} makes no jobs; a worker has a process, and no type variable for its Args")
 
 
 class UnknownWorker(DefinitionError, LookupError):

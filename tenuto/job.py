@@ -146,7 +146,8 @@ class Job(Generic[Args, Result]):
         if taken:
             raise InvalidJob(f"meta key {taken[0]!r} is written by workflows; choose another name")
         lengths = {key: seconds(key, vars(self)[key]) for key in _LENGTHS if vars(self)[key] is not None}
-        vars(self).update(lengths, id=id_of(self.id), state=JobState(self.state), tags=check_tags(self.tags))
+        tags, state = check_tags(self.tags), JobState(self.state)
+        vars(self).update(lengths, id=id_of(self.id), state=state, tags=tags, encoded=None)  # a text of these args only
 
     def __hash__(self) -> int:
         return hash(self.id)
@@ -191,14 +192,9 @@ def check_name(what: str, name: str) -> str:
 
 def check_tags(tags: Iterable[str]) -> tuple[str, ...]:
     """Tags trimmed, lower case and unique, in the order given. Raises InvalidJob for one that is no text."""
-    if isinstance(tags, str):
-        raise InvalidJob(f"tags={tags!r} is one text; give a list of them")
-    if not isinstance(tags, Iterable):
-        raise InvalidJob(f"tags={tags!r} is no list of texts")
-    seen: dict[str, None] = {}
-    for tag in tags:
-        seen[check_name("tag", tag).strip().lower()] = None
-    return tuple(seen)
+    if isinstance(tags, str) or not isinstance(tags, Iterable):
+        raise InvalidJob(f"tags={tags!r} is no list of texts; give one like ['mail']")
+    return tuple(dict.fromkeys(check_name("tag", tag).strip().lower() for tag in tags))
 
 
 def check_instant(what: str, instant: datetime) -> datetime:

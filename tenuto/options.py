@@ -86,6 +86,12 @@ def _backoff(backoff: Backoff) -> Backoff:
     return backoff if callable(backoff) else seconds("backoff", backoff)
 
 
+def _reuse(reuse: bool) -> bool:
+    if not isinstance(reuse, bool):
+        raise InvalidJob(f"reuse_result={reuse!r:.80} is neither True nor False")
+    return reuse
+
+
 _CONTENT: Final = (
     *("worker", "args", "encoded", "id", "queue", "meta", "tags", "max_attempts", "priority", "timeout"),
     *("schedule_in", "scheduled_at", "workflow_id"),
@@ -93,5 +99,6 @@ _CONTENT: Final = (
 _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "id": id_of,
     "backoff": _backoff,
+    "reuse_result": _reuse,
     "meta": _meta,
 }

@@ -34,7 +34,7 @@ from weakref import ReferenceType
 from typing_extensions import TypeVar, get_original_bases
 from uuid_utils import uuid7
 
-from tenuto.errors import DefinitionError, DuplicateWorker, InvalidArgs, UnknownWorker
+from tenuto.errors import DefinitionError, DuplicateWorker, InvalidArgs, NoProcess, UnknownWorker
 from tenuto.features.args import args_of_class, args_of_function
 from tenuto.features.feature import Feature, Process, fold_new, nest, overriding, ranked
 from tenuto.job import Args, Job, Result
@@ -134,6 +134,8 @@ def _define(
     """Register a worker. Raises InvalidJob for its options, DuplicateWorker for its name."""
     if isgeneratorfunction(code) or isasyncgenfunction(code):
         raise DefinitionError(f"{name} is a generator; return a list, or make a job of each item")
+    if not hasattr(unwrap(code), "__code__"):
+        raise DefinitionError(f"the process of {name} is no function or method of Python; write a def")
     given = checked(options, WorkerOptions.__optional_keys__)
     own = {key: given.pop(key) for key in ("backoff", "reuse_result") if key in given}
     given.pop("name", None)
@@ -314,6 +316,11 @@ def _caller(function: Callable[..., Any]) -> Callable[[Job[Any, Any]], Any]:
 # ── classes ───────────────────────────────────────────────────────────────────────────────────────
 
 
+class _Undefined:
+    def __get__(self, _: object, owner: type) -> Definition:
+        raise NoProcess(owner.__qualname__)
+
+
 class Worker(Generic[Args, Result]):
     """A worker as a class: `class Webhook(Worker[WebhookArgs, int], queue="webhooks")`, and its `process`.
 
@@ -321,7 +328,7 @@ class Worker(Generic[Args, Result]):
     only hands its options down; the name is never inherited.
     """
 
-    definition: ClassVar[Definition]
+    definition: ClassVar[Definition] = cast("Definition", _Undefined())
     _options: ClassVar[WorkerOptions] = {}
 
     def __init_subclass__(cls, **options: Unpack[WorkerOptions]) -> None:

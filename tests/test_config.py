@@ -193,6 +193,7 @@ def test_a_file_that_cannot_be_read_is_named(write, file):
         ({"queues": "mail=many"}, "queues: queue 'mail' has 'many' slots; write mail=10"),
         ({"queues": "mail=1,mail=2"}, "queues: queue 'mail' is named twice"),
         ({"queues": {"mail": 0}}, "queue 'mail' has 0 slots; 1 to 100,000 are possible"),
+        ({"queues": {"mail": True}}, "queue 'mail' has True slots; give a number"),
         ({"queues": {"": 1}}, "queue='' is empty"),
         ({"queues": 5}, "queues: "),
     ],
@@ -234,6 +235,11 @@ def test_the_password_of_a_url_is_never_told(url):
 def test_an_option_of_an_sqlite_url_is_refused_by_its_name(options):
     with pytest.raises(InvalidUrl, match="an SQLite URL takes no options, and this one has 'mode'"):
         Tenuto(f"sqlite:///jobs.db?{options}")
+
+
+def test_a_file_name_with_a_nul_is_refused():
+    with pytest.raises(InvalidUrl, match="NUL"):
+        Tenuto("sqlite:///a\0b.db")
 
 
 def refused_app(url: str) -> str:

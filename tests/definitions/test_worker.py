@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tenuto.errors import DefinitionError, DuplicateWorker, InvalidJob, TooLarge, Unencodable, UnknownWorker
+from tenuto.errors import DefinitionError, DuplicateWorker, InvalidJob, NoProcess, TooLarge, Unencodable, UnknownWorker
 from tenuto.job import Args, Job, Result
 from tenuto.worker import Definition, Worker, forget, job, registered, resolve
 
@@ -157,6 +157,7 @@ def test_meta_that_cannot_be_stored_is_refused():
         {"tags": 7},
         {"timeout": "x"},
         {"backoff": -1},
+        {"reuse_result": "no"},
         {"name": ""},
     ],
     ids=str,
@@ -221,6 +222,22 @@ def test_a_class_hands_its_options_down_but_not_its_name():
     assert Child.new(account_id="1").encoded == '{"account_id":1}'
     assert Grandchild.definition.name.endswith("Grandchild")
     assert Grandchild.new(account_id="1").max_attempts == 2
+
+
+def test_a_class_that_only_hands_its_options_down_makes_no_jobs():
+    class Base(Worker[Args, Result], queue="base"):
+        pass
+
+    for use in (Base.new, Base.options, Worker.new):
+        with pytest.raises(NoProcess, match="makes no jobs; a worker has a process"):
+            use()
+
+
+def test_a_process_that_is_no_function_is_refused():
+    with pytest.raises(DefinitionError, match=r"the process of .* is no function"):
+
+        class Odd(Worker[None]):
+            process = 5  # type: ignore[assignment]
 
 
 T = TypeVar("T")
@@ -382,7 +399,7 @@ MAKERS = [sender, sender_class, sender_of_senders]
 def test_a_worker_that_is_kept_is_not_replaced_by_its_function_running_again(scratch, make):
     kept = [make("Rome")]
 
-    with pytest.raises(DuplicateWorker, match="already defined; the function around it ran again; give .* name="):
+    with pytest.raises(DuplicateWorker, match=r"already defined; the function around it ran again; give .* name="):
         kept.append(make("Oslo"))
 
     assert resolve(kept[0].new().worker) is kept[0].definition

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from tenuto import Job, JobState, Tenuto, Workflow
+from tenuto import Job, JobState, Tenuto, Workflow, telemetry
 from tenuto.errors import InvalidJob, InvalidRequest, InvalidWorkflow, JobNotFound
 from tenuto.job import AVAILABLE, COMPLETED, EXECUTING, SCHEDULED
 from tests.conftest import OpenApp
@@ -262,3 +262,12 @@ async def test_a_node_that_cannot_be_is_refused_and_does_not_mean_every_node(doo
         await door.queue("mail").pause(node=node)
 
     assert await door.queues() == []
+
+
+# ── telemetry ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("handler", [5, "job.start", None])
+def test_what_cannot_be_called_is_no_handler(handler: Any) -> None:
+    with pytest.raises(TypeError, match="takes a function of"):
+        telemetry.attach(handler)

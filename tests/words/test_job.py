@@ -1,5 +1,6 @@
 """A Job: what it refuses, what it never changes, and the one table of its states."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -157,6 +158,13 @@ def test_a_job_made_by_hand_is_as_its_options_would_have_made_it():
     assert (job.id, job.state, job.tags) == (str(given), EXECUTING, ("mail",))
     assert type(job.state) is JobState
     assert (job.timeout, job.schedule_in) == (timedelta(seconds=5), timedelta(seconds=1.5))
+
+
+def test_a_copy_with_other_args_forgets_the_text_of_those_before():
+    job = Job("w", {"a": 1}).replace(encoded='{"a":1}')
+
+    assert replace(job, args={"a": 2}).encoded is None
+    assert Job("w", {"a": 1}, encoded="no JSON").encoded is None
 
 
 @pytest.mark.parametrize("id", ["", "42", 42, None])
