@@ -43,11 +43,9 @@ def _queues(given: Any) -> Any:
     return queues
 
 
-def _without_truth(given: Mapping[str, Any]) -> Mapping[str, Any]:
+def _without_truth(given: Any) -> Any:
     """The same; True and False would count as 1 and 0. What is no mapping is told of by the type."""
-    if not isinstance(given, Mapping):
-        return given
-    for name, slots in given.items():
+    for name, slots in getattr(given, "items", tuple)():
         if isinstance(slots, bool):
             raise ValueError(f"queue {name!r} has {slots} slots; give a number, 1 to {MOST_SLOTS:,}")
     return given
