@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo soak docs
+.PHONY: help setup check test demo bench soak docs
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
@@ -29,6 +29,9 @@ test: $(VENV)/ready  ## every test, on SQLite and PostgreSQL (ARGS="-k claim" fo
 
 demo: $(DEMO)/ready  ## a real workflow, live, on SQLite, with the core alone
 	$(DEMO)/bin/python examples/stdlib_report.py $(ARGS)
+
+bench: $(VENV)/ready  ## how fast, beside the limit and what else there is (ARGS="--quick": two minutes)
+	$(BIN)/python -m bench $(ARGS)
 
 soak: $(VENV)/ready  ## kill -9 at random, again and again (MINUTES= SEED= RUNS= STORE=)
 	$(BIN)/python -m tests.soak $(foreach option,MINUTES SEED RUNS STORE,$(call passed_on,$(option)))

@@ -24,9 +24,14 @@ def open_database(config: Config) -> Database:
 
 
 def _sqlite(rest: str, config: Config) -> Database:
-    path = rest.removeprefix("/").partition("?")[0]
+    path, _, options = rest.removeprefix("/").partition("?")
     if not rest.startswith("/") or not path or path.startswith(":memory"):
         raise InvalidUrl("an SQLite URL names a file: sqlite:///jobs.db, or sqlite:////var/lib/jobs.db")
+    if options:
+        name = options.partition("=")[0].partition("&")[0]  # never its value
+        raise InvalidUrl(f"an SQLite URL takes no options, and this one has {name[:40]!r}; leave out all from the ? on")
+    if "\0" in path:
+        raise InvalidUrl("an SQLite URL names a file, and no name of a file holds a NUL")
     if config.namespace != "tenuto":
         raise InvalidUrl("schema= is for PostgreSQL; on SQLite give each app a file of its own")
     return SQLite(Path(path))

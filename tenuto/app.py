@@ -10,23 +10,17 @@ from tenuto import doctor
 from tenuto.address import open_database
 from tenuto.config import Config
 from tenuto.doctor import Finding, Health, NodeHealth, QueueStatus
-from tenuto.errors import (
-    ConfigError,
-    EmptyFilter,
-    JobNotFound,
-    NotStarted,
-    UnknownWorker,
-    WrongLoop,
-)
+from tenuto.errors import ConfigError, EmptyFilter, JobNotFound, NotStarted, UnknownWorker, WrongLoop
 from tenuto.features.feature import fold_store
 from tenuto.handles import QueueHandle, WorkflowHandle, status_of
 from tenuto.job import AVAILABLE, Duration, Job, JobState, id_of, seconds
+from tenuto.options import as_jobs
 from tenuto.runtime.crew import Crew
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier, tell_settled
 from tenuto.storage import reading, steer, store, upkeep
 from tenuto.storage.database import Hint, Verb
-from tenuto.storage.steer import Changes, Filter, Steered
+from tenuto.storage.steer import Changes, Filter, Named, Steered
 from tenuto.storage.together import Together
 from tenuto.worker import resolve
 from tenuto.workflow import Workflow, WorkflowStatus
@@ -35,7 +29,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 J = TypeVar("J", bound=Job[Any, Any])
 AnyJob: TypeAlias = Job[Any, Any]
-Named: TypeAlias = AnyJob | UUID | str
 
 
 class Tenuto:
@@ -216,8 +209,10 @@ class Tenuto:
     async def enqueue(self, work: Any) -> Any:
         """Store a job, jobs or a workflow, all or none, and give back what was given, stored.
 
-        The same id again is the same job (`existing`), so what failed in doubt can be repeated. Raises JobMismatch
-        for a taken id, what `Workflow.validate` raises, StorageUnavailable and NotStarted.
+        The same id again is the same job (`existing`), so what failed in doubt can be repeated, and a job that was
+        fetched comes back as it is now. One that is gone meanwhile is stored anew and begins again; a step whose row
+        is gone raises JobNotFound. A job that was never stored must be available: InvalidJob, as for what is no job.
+        Raises JobMismatch for a taken id, what `Workflow.validate` raises, StorageUnavailable and NotStarted.
         """
         if isinstance(work, Workflow):
             rows = work.rows()
@@ -225,7 +220,10 @@ class Tenuto:
             stored = await self._run(store.enqueue_workflow, work.id, work.name, sealed, rows.nodes, rows.edges)
             self._tell_due(stored)
             return work.stored(dict(zip(work.step_names, _as_given(stored, rows.jobs), strict=True)))
-        jobs: list[AnyJob] = [work] if isinstance(work, Job) else list(work)
+        jobs = as_jobs(work)
+        for job in jobs:
+            if job.workflow_id is not None:  # a step that was fetched: without its workflow it is not stored again
+                await self.fetch(job)
         self._check_loop()
         stored = await self._together.enqueue([await self._sealed(job) for job in jobs]) if jobs else []
         self._tell_due(stored)
@@ -265,7 +263,10 @@ class Tenuto:
         limit: int = 100,
         before: Named | None = None,
     ) -> list[AnyJob]:
-        """The jobs that fit every filter given, newest first; `before` goes on where a page ended."""
+        """The jobs that fit every filter given, newest first; `before` goes on where a page ended.
+
+        Raises InvalidRequest for a state or a limit that cannot be.
+        """
         which = Filter.of(state=state, queue=queue, worker=worker, workflow=workflow, tag=tag)
         return await self._read(reading.find, which, limit, None if before is None else id_of(before))
 
@@ -289,7 +290,7 @@ class Tenuto:
         limit: int = 100,
         before: UUID | str | None = None,
     ) -> list[WorkflowStatus]:
-        """Workflows, newest first, without their steps; `state` is running or finished."""
+        """Workflows, newest first, without their steps; `state` is running or finished. Raises as `find` does."""
         last = None if before is None else id_of(before)
         return [status_of(row) for row in await self._read(reading.find_workflows, state, name, limit, last)]
 
@@ -308,8 +309,9 @@ class Tenuto:
     async def cancel(self, jobs: Named | Iterable[Named] | None = None, **which: Any) -> list[str]:
         """Cancel jobs, and what waits for them; the ids it changed. Name them, or filter as `find` does.
 
-        After it returns none of them starts any more. A running one is told: an async one stops at its next await,
-        a plain function sees `current_job().cancelled`. Raises EmptyFilter.
+        After it returns, none starts that no node had claimed. One that is executing (it runs, or its node is about
+        to start it) is told within about a second: an async one stops at its next await, a plain function sees
+        `current_job().cancelled`. Raises EmptyFilter for neither jobs nor a filter, InvalidRequest for both.
         """
         return await self._steer("cancel", jobs, which, steer.cancel)
 
@@ -320,14 +322,14 @@ class Tenuto:
 
         Nothing happens to one that runs, is due, or waits for its needs. A step's stored result is cleared unless
         `keep_results`, and its workflow lives again. Raises NeedsUnmet for a step named here whose own need ended
-        badly, and EmptyFilter.
+        badly, EmptyFilter and InvalidRequest.
         """
         options = {"keep_results": keep_results, "strict": jobs is not None}
         return await self._steer("retry", jobs, which, steer.retry, **options)
 
     async def delete(self, jobs: Named | Iterable[Named] | None = None, **which: Any) -> list[str]:
         """Delete jobs that are not running; the ids it deleted. Steps behind an unfinished one are cancelled, unless
-        they ignore it. Raises EmptyFilter."""
+        they ignore it. Raises EmptyFilter and InvalidRequest."""
         return await self._steer("delete", jobs, which, steer.delete)
 
     async def update(
@@ -335,9 +337,11 @@ class Tenuto:
     ) -> list[str]:
         """Change jobs that neither run nor ended; the ids it changed: `await app.update(job, {"priority": 0})`.
 
-        Raises InvalidJob for a change that cannot be, and EmptyFilter.
+        Raises InvalidJob for a change that cannot be, EmptyFilter and InvalidRequest.
         """
-        return await self._steer("update", jobs, which, steer.update, changes or {})
+        changed = await self._steer("update", jobs, which, steer.update, changes)
+        steer.as_stored(changes)  # a change that cannot be is refused also where no job fits
+        return changed
 
     async def _steer(
         self,
@@ -350,10 +354,7 @@ class Tenuto:
     ) -> list[str]:
         """Run a steering verb over the jobs named, or in batches over those that a filter finds."""
         if jobs is not None:
-            if which:
-                raise EmptyFilter(f"{verb}, which takes jobs or a filter, not both:")
-            several = [jobs] if isinstance(jobs, Job | UUID | str) else jobs
-            ids = [id_of(job) for job in several]
+            ids = steer.named(verb, jobs, which)
             return await self._act(act, ids, *more, **options) if ids else []
         matching = Filter.of(**which)
         if matching == Filter():

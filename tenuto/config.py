@@ -31,7 +31,7 @@ PREFIX: Final = "tenuto_"
 def _queues(given: Any) -> Any:
     """Queues from a mapping, or from the text that an environment variable or a flag has: `default=10,mail=5`."""
     if not isinstance(given, str):
-        return given
+        return _without_truth(given)
     queues: dict[str, str | int] = {}
     for item in filter(None, map(str.strip, given.split(","))):
         name, has_slots, slots = (part.strip() for part in item.partition("="))
@@ -41,6 +41,14 @@ def _queues(given: Any) -> Any:
             raise ValueError(f"queue {name!r} has {slots!r} slots; write {name}={DEFAULT_SLOTS}")
         queues[name] = slots or DEFAULT_SLOTS
     return queues
+
+
+def _without_truth(given: Any) -> Any:
+    """The same; True and False would count as 1 and 0. What is no mapping is told of by the type."""
+    for name, slots in getattr(given, "items", tuple)():
+        if isinstance(slots, bool):
+            raise ValueError(f"queue {name!r} has {slots} slots; give a number, 1 to {MOST_SLOTS:,}")
+    return given
 
 
 class Config(BaseSettings):

@@ -8,6 +8,7 @@ TenutoError
 │   ├── InvalidJob              an option of a worker or a job is out of its range
 │   ├── InvalidArgs             args do not fit the worker's declaration (field paths and reasons)
 │   ├── DuplicateWorker         two workers claim one name
+│   ├── NoProcess               a class without a process, or with a type variable for its Args, makes no jobs
 │   ├── UnknownWorker           no worker of that name is registered here
 │   └── InvalidWorkflow         a workflow that cannot be stored
 │       ├── EmptyWorkflow, DuplicateStep, DuplicateJob, ForeignStep
@@ -25,6 +26,7 @@ TenutoError
 │   ├── JobMismatch, WorkflowMismatch   the same id again, with another content
 │   ├── NeedsUnmet              a step whose own need ended badly cannot be retried alone
 │   ├── EmptyFilter             a filter that names nothing would mean everything
+│   ├── InvalidRequest          what is asked of jobs, workflows or queues cannot be: a filter, a limit, slots
 │   ├── WouldDeadlock           waiting here for what only this thread could do
 │   ├── StaleAttempt            this attempt is no longer the job's: its writes are refused
 │   └── NotStarted, WrongLoop   the app is not open, or belongs to another event loop
@@ -90,8 +92,16 @@ class DuplicateWorker(DefinitionError):
     """Two workers claim one name."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"a worker named {name!r} is already defined; give one of the two another name=")
+        again = "; the function around it ran again" if "<locals>" in name else ""
+        super().__init__(f"a worker named {name!r} is already defined{again}; give one of the two another name=")
         self.name = name
+
+
+class NoProcess(DefinitionError, AttributeError):
+    """A class that only hands its options down makes no jobs."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} makes no jobs; a worker has a process, and no type variable for its Args")
 
 
 class UnknownWorker(DefinitionError, LookupError):
@@ -306,6 +316,10 @@ class EmptyFilter(Refused):
     def __init__(self, verb: str) -> None:
         super().__init__(f"{verb} needs a job, an id or a filter; to mean every job, filter by each state")
         self.verb = verb
+
+
+class InvalidRequest(Refused, ValueError):
+    """What is asked of jobs, workflows or queues cannot be: a filter, a limit, a number of slots."""
 
 
 class StaleAttempt(Refused):

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any, Final
 
 from tenuto import codec
-from tenuto.errors import NoResult, StepNotFound, StorageUnavailable, WaitTimedOut, WorkflowNotFound
+from tenuto.errors import InvalidRequest, NoResult, StepNotFound, StorageUnavailable, WaitTimedOut, WorkflowNotFound
 from tenuto.job import Duration, check_name, seconds
 from tenuto.runtime.notifier import Notifier
 from tenuto.storage import reading, steer
@@ -16,6 +16,7 @@ from tenuto.storage.database import Database, Hint
 from tenuto.workflow import StepStatus, WorkflowStatus
 
 POLL_EVERY: Final = 1.0  # seconds: a wait never depends on a hint
+_MOST_SLOTS: Final = 100_000
 
 
 class WorkflowHandle:
@@ -94,7 +95,7 @@ def status_of(row: reading.WorkflowRow, steps: tuple[StepStatus, ...] = ()) -> W
 
 class QueueHandle:
     """One queue, by name, on all nodes or on the one named by `node=`. What is asked here is kept in the database
-    and obeyed within a second, by nodes that start later too.
+    and obeyed within a second, by nodes that start later too. Raises InvalidRequest for slots that cannot be.
     """
 
     def __init__(self, name: str, database: Database, notifier: Notifier) -> None:
@@ -123,11 +124,13 @@ class QueueHandle:
         await self._ask(node, running=False)
 
     async def _ask(self, node: str | None, **asked: Any) -> None:
-        await self._database.run(steer.set_queue, self.name, node=node or "", **asked)
+        where = "" if node is None else check_name("node", node)
+        await self._database.run(steer.set_queue, self.name, node=where, **asked)
         self._notifier.tell([Hint("signal", self.name)])
 
 
 def _checked(slots: int) -> int:
-    if isinstance(slots, bool) or not 1 <= slots <= 100_000:
-        raise ValueError(f"slots={slots!r} is out of range: 1 to 100,000; to run nothing, pause the queue")
+    if type(slots) is not int or not 1 <= slots <= _MOST_SLOTS:
+        told = f"a whole number, 1 to {_MOST_SLOTS:,}; to run nothing, pause the queue"
+        raise InvalidRequest(f"slots={slots!r:.80} is out of range: {told}")
     return slots

@@ -91,7 +91,8 @@ class Job(Generic[Args, Result]):
     """One job: what to run, with which args, and everything its row says of it.
 
     Made by a worker's `new`, with an id of its own (a UUIDv7) before it is stored. It never changes: a verb
-    gives back another Job. Args stay out of its repr. Raises InvalidJob for a value out of range.
+    gives back another Job. Args stay out of its repr. What is given is taken as a worker's options are: an id as
+    a UUID or its text, durations also as seconds, tags lower case. Raises InvalidJob for a value out of range.
     """
 
     worker: str
@@ -133,13 +134,20 @@ class Job(Generic[Args, Result]):
             raise InvalidJob(f"priority={self.priority!r} is out of range: 0 (first) to 9")
         if type(self.max_attempts) is not int or not 1 <= self.max_attempts <= 1000:
             raise InvalidJob(f"max_attempts={self.max_attempts!r} is out of range: 1 to 1,000")
+        if self.state not in tuple(JobState):
+            raise InvalidJob(f"state={self.state!r} is no state of a job; there are {', '.join(JobState)}")
         if self.scheduled_at is not None and self.schedule_in is not None:
             raise InvalidJob("schedule_in= and scheduled_at= say the same thing twice; give one of them")
         if self.scheduled_at is not None:
             check_instant("scheduled_at", self.scheduled_at)
+        if not isinstance(self.meta, Mapping):
+            raise InvalidJob("meta= is no mapping; give a dict")
         taken = [key for key in IDENTIFIERS if key in self.meta]
         if taken:
             raise InvalidJob(f"meta key {taken[0]!r} is written by workflows; choose another name")
+        lengths = {key: seconds(key, vars(self)[key]) for key in _LENGTHS if vars(self)[key] is not None}
+        tags, state = check_tags(self.tags), JobState(self.state)
+        vars(self).update(lengths, id=id_of(self.id), state=state, tags=tags, encoded=None)  # a text of these args only
 
     def __hash__(self) -> int:
         return hash(self.id)
@@ -184,14 +192,9 @@ def check_name(what: str, name: str) -> str:
 
 def check_tags(tags: Iterable[str]) -> tuple[str, ...]:
     """Tags trimmed, lower case and unique, in the order given. Raises InvalidJob for one that is no text."""
-    if isinstance(tags, str):
-        raise InvalidJob(f"tags={tags!r} is one text; give a list of them")
-    if not isinstance(tags, Iterable):
-        raise InvalidJob(f"tags={tags!r} is no list of texts")
-    seen: dict[str, None] = {}
-    for tag in tags:
-        seen[check_name("tag", tag).strip().lower()] = None
-    return tuple(seen)
+    if isinstance(tags, str) or not isinstance(tags, Iterable):
+        raise InvalidJob(f"tags={tags!r} is no list of texts; give one like ['mail']")
+    return tuple(dict.fromkeys(check_name("tag", tag).strip().lower() for tag in tags))
 
 
 def check_instant(what: str, instant: datetime) -> datetime:
@@ -231,3 +234,4 @@ def id_of(job: "Job[Any, Any] | UUID | str") -> str:
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CENTURY = timedelta(days=36525)
+_LENGTHS = ("timeout", "schedule_in")

@@ -46,8 +46,10 @@ def attach(handler: Handler, *events: str) -> None:
     """Call `handler(event, payload)` at each of `events`, or at every event when none is named.
 
     It runs where the event happens, so it should be quick. What it raises is logged and harms nothing.
-    Attaching twice is once. Raises LookupError for a name that is not in EVENTS.
+    Attaching twice is once. Raises LookupError for a name that is not in EVENTS, TypeError for no handler.
     """
+    if not callable(handler):
+        raise TypeError(f"attach() takes a function of (event, payload) first, and {handler!r:.80} is none")
     for event in events or tuple(EVENTS):
         if event not in EVENTS:
             raise LookupError(f"no event is named {event!r}; telemetry.EVENTS lists them")

@@ -1,6 +1,9 @@
 """Worker and @job: code that makes Jobs and runs them, and the registry that finds it again by its name.
 
-A worker's name is `module.qualname`, where a script counts by its file's name; `name=` replaces it.
+A worker's name is `module.qualname`, where a script counts by its file's name; `name=` replaces it. A name is one
+worker's. Code that is loaded again (a reload, a prompt) takes the place of what it was. Where a function that defines
+a worker is called again, the last worker has the name, and those before make no more jobs (DuplicateWorker): they
+would run as the last.
 """
 
 import sys
@@ -22,26 +25,14 @@ from inspect import (
 )
 from os.path import realpath
 from pathlib import PurePath
-from types import MappingProxyType
-from typing import (
-    Any,
-    ClassVar,
-    Final,
-    Generic,
-    ParamSpec,
-    TypeAlias,
-    Unpack,
-    cast,
-    get_args,
-    get_origin,
-    overload,
-)
+from types import CodeType, MappingProxyType
+from typing import Any, ClassVar, Final, Generic, ParamSpec, TypeAlias, Unpack, cast, get_args, get_origin, overload
 from uuid import UUID
 
 from typing_extensions import TypeVar, get_original_bases
 from uuid_utils import uuid7
 
-from tenuto.errors import DefinitionError, DuplicateWorker, InvalidArgs, UnknownWorker
+from tenuto.errors import DefinitionError, DuplicateWorker, InvalidArgs, NoProcess, UnknownWorker
 from tenuto.features.args import args_of_class, args_of_function
 from tenuto.features.feature import Feature, Process, fold_new, nest, overriding, ranked
 from tenuto.job import Args, Job, Result
@@ -60,6 +51,7 @@ class Definition:
     is_async: bool
     features: tuple[Feature, ...]  # highest rank first
     origin: tuple[str, str, int]  # qualname, file, line: the same again is the same worker
+    code: CodeType
     backoff: Backoff | None = None
     reuse_result: bool = True
 
@@ -69,9 +61,15 @@ class Definition:
         return self.template.worker
 
     def new(self, args: Any, template: Job[Any, Any] | None = None, id: str | None = None) -> Job[Any, Any]:
-        """A job with these raw args, and the options of the template. Raises InvalidArgs, TooLarge."""
+        """A job with these raw args, and the options of the template. Raises InvalidArgs, TooLarge, DuplicateWorker."""
+        if self.has_twin(_registry.get(self.name, self)):
+            raise DuplicateWorker(self.name)
         job = (template or self.template).replace(args=args, id=id or str(uuid7()))
         return fold_new(self._makers, job)
+
+    def has_twin(self, other: "Definition") -> bool:
+        """Whether one piece of code inside a function made both. Code that is loaded again is another object."""
+        return other is not self and other.code is self.code and "<locals>" in self.code.co_qualname
 
     def maker(self, options: JobOptions) -> Callable[[Any], Job[Any, Any]]:
         """`new` with other options, checked once for all the jobs it makes. Raises InvalidJob."""
@@ -133,12 +131,15 @@ def _define(
     """Register a worker. Raises InvalidJob for its options, DuplicateWorker for its name."""
     if isgeneratorfunction(code) or isasyncgenfunction(code):
         raise DefinitionError(f"{name} is a generator; return a list, or make a job of each item")
+    if not hasattr(unwrap(code), "__code__"):
+        raise DefinitionError(f"the process of {name} is no function or method of Python; write a def")
     given = checked(options, WorkerOptions.__optional_keys__)
     own = {key: given.pop(key) for key in ("backoff", "reuse_result") if key in given}
     given.pop("name", None)
     template: Job[Any, Any] = Job(name, **given)
-    definition = Definition(template, invoke, iscoroutinefunction(code), ranked(features), _origin(worker, code), **own)
-    if name in _registry and _registry[name].origin != definition.origin:
+    origin, compiled = _origin(worker, code), unwrap(code).__code__
+    definition = Definition(template, invoke, iscoroutinefunction(code), ranked(features), origin, compiled, **own)
+    if name in _registry and _registry[name].origin != origin:
         raise DuplicateWorker(name)
     _registry[name] = definition
     return definition
@@ -193,7 +194,7 @@ class FunctionWorker(Generic[P, Called, Result]):
         features = [args_of_function(name, function)]
         self._function = function
         self._positional = _names(function, Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
-        self.definition = _define(name, options, function, function, _caller(function), features)
+        self.definition = _define(name, options, self, function, _caller(function), features)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Called:
         """Call the plain function, here and now."""
@@ -302,6 +303,11 @@ def _caller(function: Callable[..., Any]) -> Callable[[Job[Any, Any]], Any]:
 # ── classes ───────────────────────────────────────────────────────────────────────────────────────
 
 
+class _Undefined:
+    def __get__(self, _: object, owner: type) -> Definition:
+        raise NoProcess(owner.__qualname__)
+
+
 class Worker(Generic[Args, Result]):
     """A worker as a class: `class Webhook(Worker[WebhookArgs, int], queue="webhooks")`, and its `process`.
 
@@ -309,7 +315,7 @@ class Worker(Generic[Args, Result]):
     only hands its options down; the name is never inherited.
     """
 
-    definition: ClassVar[Definition]
+    definition: ClassVar[Definition] = cast("Definition", _Undefined())
     _options: ClassVar[WorkerOptions] = {}
 
     def __init_subclass__(cls, **options: Unpack[WorkerOptions]) -> None:

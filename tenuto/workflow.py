@@ -14,7 +14,7 @@ from uuid_utils import uuid7
 
 from tenuto.errors import DuplicateJob, DuplicateStep, EmptyWorkflow, ForeignStep, InvalidWorkflow
 from tenuto.graph import Edge, Node, order
-from tenuto.job import IDENTIFIERS, SUSPENDED, Failure, Job, Result, check_name, id_of
+from tenuto.job import AVAILABLE, IDENTIFIERS, SUSPENDED, Failure, Job, Result, check_name, id_of
 
 # ── steps ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -70,9 +70,9 @@ class Workflow:
     ) -> None:
         self.name = None if name is None else check_name("workflow", name)
         self.id = str(uuid7()) if id is None else id_of(id)
-        self.ignore_cancelled = ignore_cancelled
-        self.ignore_discarded = ignore_discarded
-        self.ignore_deleted = ignore_deleted
+        self.ignore_cancelled = _flag("ignore_cancelled", ignore_cancelled)
+        self.ignore_discarded = _flag("ignore_discarded", ignore_discarded)
+        self.ignore_deleted = _flag("ignore_deleted", ignore_deleted)
         self._steps: dict[str, Step[Any]] = {}
         self._holders: dict[str, str] = {}  # the step of each job, by id
 
@@ -88,17 +88,17 @@ class Workflow:
     ) -> Step[Result]:
         """Add a job as the step `name`, to run after `deps`: one, or several; they may be added later.
 
-        Raises DuplicateStep, DuplicateJob, ForeignStep, and InvalidWorkflow for what is no fresh Job; then
-        nothing was added.
+        Raises DuplicateStep, DuplicateJob, ForeignStep, and InvalidWorkflow for what is no fresh Job, no deps
+        or no flag; then nothing was added.
         """
         name = self._free(_name(name))
         step = Step(
             name,
             self._fresh(name, job),
             self._names(name, deps),
-            self.ignore_cancelled if ignore_cancelled is None else ignore_cancelled,
-            self.ignore_discarded if ignore_discarded is None else ignore_discarded,
-            self.ignore_deleted if ignore_deleted is None else ignore_deleted,
+            _flag("ignore_cancelled", self.ignore_cancelled if ignore_cancelled is None else ignore_cancelled),
+            _flag("ignore_discarded", self.ignore_discarded if ignore_discarded is None else ignore_discarded),
+            _flag("ignore_deleted", self.ignore_deleted if ignore_deleted is None else ignore_deleted),
             self.id,
         )
         self._steps[name] = step
@@ -170,11 +170,16 @@ class Workflow:
             raise DuplicateJob(name, self._holders[job.id])
         if job.workflow_id is not None or job.inserted_at is not None:
             raise InvalidWorkflow(f"step {name!r} holds a Job that was stored before; make a new() one")
+        if job.state is not AVAILABLE:
+            raise InvalidWorkflow(f"step {name!r} holds a Job that says it is {job.state}; make one with new()")
         return job
 
     def _names(self, name: str, deps: Dep | Iterable[Dep]) -> tuple[str, ...]:
         """Deps as names, each once, in the order given."""
         several = (deps,) if isinstance(deps, str | Enum | Step) else deps
+        if isinstance(deps, bytes | Mapping) or not isinstance(several, Iterable):
+            told = "give names of steps, or Steps as add() gave them back: one, or several"
+            raise InvalidWorkflow(f"step {name!r} has deps that name no steps; {told}")
         return tuple(dict.fromkeys(self._own(name, dep) for dep in several))
 
     def _own(self, name: str, dep: Dep) -> str:
@@ -194,6 +199,12 @@ class Workflow:
             has_needs=bool(step.deps),
             has_dependents=is_needed,
         )
+
+
+def _flag(what: str, flag: bool) -> bool:
+    if not isinstance(flag, bool):
+        raise InvalidWorkflow(f"{what}={flag!r:.80} is neither True nor False")
+    return flag
 
 
 def _name(name: Any) -> str:

@@ -193,6 +193,7 @@ def test_a_file_that_cannot_be_read_is_named(write, file):
         ({"queues": "mail=many"}, "queues: queue 'mail' has 'many' slots; write mail=10"),
         ({"queues": "mail=1,mail=2"}, "queues: queue 'mail' is named twice"),
         ({"queues": {"mail": 0}}, "queue 'mail' has 0 slots; 1 to 100,000 are possible"),
+        ({"queues": {"mail": True}}, "queue 'mail' has True slots; give a number"),
         ({"queues": {"": 1}}, "queue='' is empty"),
         ({"queues": 5}, "queues: "),
     ],
@@ -217,6 +218,7 @@ def test_every_setting_that_cannot_be_used_is_named():
         f"postgresql://me:{SECRET}@db.example:5433/jobs?sslpassword={SECRET}",
         f"postgresql://me:p/{SECRET}@db.example/jobs",
         f"postgresql://me:{SECRET}@[db.example/jobs",
+        f"sqlite:///jobs.db?password={SECRET}",
         f"mysql://me:{SECRET}@db.example/jobs",
         f"me:{SECRET}@db.example",
         SECRET,
@@ -227,6 +229,17 @@ def test_the_password_of_a_url_is_never_told(url):
     told = [repr(config), str(config), config.place, refusal(url=url, grace=-1), refused_app(url)]
 
     assert [text for text in told if SECRET in text] == []
+
+
+@pytest.mark.parametrize("options", ["mode=ro", "mode=ro&cache=shared", "mode", "mode&x=1"])
+def test_an_option_of_an_sqlite_url_is_refused_by_its_name(options):
+    with pytest.raises(InvalidUrl, match="an SQLite URL takes no options, and this one has 'mode'"):
+        Tenuto(f"sqlite:///jobs.db?{options}")
+
+
+def test_a_file_name_with_a_nul_is_refused():
+    with pytest.raises(InvalidUrl, match="NUL"):
+        Tenuto("sqlite:///a\0b.db")
 
 
 def refused_app(url: str) -> str:

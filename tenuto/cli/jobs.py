@@ -40,7 +40,7 @@ from tenuto.cli.output import (
     table,
     took,
 )
-from tenuto.errors import CodecError, EmptyFilter, NotFound, TenutoError
+from tenuto.errors import CodecError, EmptyFilter, InvalidRequest, NotFound
 from tenuto.job import IDENTIFIERS, Failure, Job, JobState
 from tenuto.workflow import StepStatus, WorkflowStatus
 
@@ -327,7 +327,7 @@ async def _steer(
 ) -> None:
     """Do it to the jobs named, or to those a filter finds; print the ids it changed."""
     if ids and which:
-        raise TenutoError(f"{verb} takes ids or a filter, not both")
+        raise InvalidRequest(f"{verb} takes ids or a filter, not both")
     if not ids and not which:
         raise EmptyFilter(verb)
     if which and not is_sure:

@@ -115,6 +115,8 @@ def _imported(name: str) -> ModuleType:
     if name.endswith(".py") or "/" in name:
         dotted = name.removesuffix(".py").strip("./").replace("/", ".")
         raise ConfigError(f"{name!r} is a file; give the module: tenuto work {dotted}")
+    if not name or name.startswith("."):
+        raise ConfigError(f"{name!r} is no module's whole name; give one like shop.jobs, or shop.jobs:app")
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -12,17 +12,7 @@ from inspect import Parameter, isclass, signature, unwrap
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from pathlib import PurePath
 from types import SimpleNamespace
-from typing import (
-    Annotated,
-    Any,
-    ClassVar,
-    Final,
-    NotRequired,
-    Required,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Annotated, Any, ClassVar, Final, NotRequired, Required, get_args, get_origin, get_type_hints
 
 from pydantic import AnyUrl, BaseModel, ConfigDict, RootModel, TypeAdapter, ValidationError, with_config
 from pydantic.errors import PydanticUserError

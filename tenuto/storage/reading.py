@@ -5,10 +5,11 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from tenuto import codec
-from tenuto.errors import CodecError
+from tenuto.errors import CodecError, InvalidRequest
 from tenuto.failure import failures
+from tenuto.job import check_name
 from tenuto.storage.database import Row, Verb, call, last
-from tenuto.storage.steer import Filter
+from tenuto.storage.steer import Filter, check_limit
 from tenuto.storage.store import AnyJob, to_job
 
 PAGE: Final = 5000  # steps in one answer
@@ -22,7 +23,7 @@ def fetch(ids: Sequence[str]) -> Verb[dict[str, AnyJob]]:
 
 def find(which: Filter, limit: int, before: str | None = None) -> Verb[list[AnyJob]]:
     """The jobs that the filter names, newest first, at most `limit`, older than the one named by `before`."""
-    rows = yield last("find", **which.inputs(), before=before, max=limit)
+    rows = yield last("find", **which.inputs(), before=before, max=check_limit(limit))
     return [to_job(row) for row in rows]
 
 
@@ -85,10 +86,13 @@ def workflow(id: str) -> Verb[WorkflowRow | None]:
 def find_workflows(
     state: str | None, name: str | None, limit: int, before: str | None = None
 ) -> Verb[list[WorkflowRow]]:
-    """Workflows by state and name, newest first."""
-    return [
-        WorkflowRow(*row) for row in (yield last("find_workflows", state=state, name=name, before=before, max=limit))
-    ]
+    """Workflows by state and name, newest first. Raises InvalidRequest for a word that is no state, or the limit."""
+    if state not in (None, "running", "finished"):
+        raise InvalidRequest(f"{state!r:.80} is no state of a workflow; there are running, finished")
+    if name is not None:
+        check_name("workflow", name)
+    rows = yield last("find_workflows", state=state, name=name, before=before, max=check_limit(limit))
+    return [WorkflowRow(*row) for row in rows]
 
 
 def steps(workflow_id: str) -> Verb[list[dict[str, Any]]]:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple, Self, TypedDict, cast
+from typing import Any, Final, NamedTuple, Self, TypeAlias, TypedDict, cast
 from uuid import UUID
 
 from tenuto import codec
-from tenuto.errors import InvalidJob, NeedsUnmet
+from tenuto.errors import InvalidJob, InvalidRequest, NeedsUnmet
 from tenuto.job import (
     ARGS_LIMIT,
     EPOCH,
@@ -17,15 +17,18 @@ from tenuto.job import (
     Duration,
     Job,
     JobState,
+    check_name,
     check_tags,
     id_of,
-    seconds,
 )
 from tenuto.storage.aftermath import Ended, Settled, aftermath, count_fates, count_needs
 from tenuto.storage.database import Verb, call, last
-from tenuto.storage.store import CANCELLED_BY_OPERATOR, STATES, AnyJob, micros, to_job
+from tenuto.storage.store import CANCELLED_BY_OPERATOR, AnyJob, micros, to_job
+
+Named: TypeAlias = AnyJob | UUID | str
 
 BATCH: Final = 1000  # jobs that one transaction of a filtered verb changes
+MOST: Final = 100_000  # rows in one answer to people
 
 
 class Filter(NamedTuple):
@@ -46,16 +49,17 @@ class Filter(NamedTuple):
         worker: str | None = None,
         workflow: UUID | str | None = None,
         tag: str | None = None,
+        **others: Any,
     ) -> Self:
-        """A filter by keywords, as the store takes it. Raises InvalidJob for a word that is no state."""
-        states = None if state is None else [state] if isinstance(state, str) else list(state)
-        for word in states or ():
-            if word not in STATES:
-                raise InvalidJob(f"{word!r} is no state of a job; there are {', '.join(JobState)}")
+        """A filter by keywords, as the store takes it. Raises InvalidRequest for a word that is no state or keyword,
+        InvalidJob for a name or an id that cannot be.
+        """
+        for unknown in others:
+            raise InvalidRequest(f"no filter is named {unknown!r}; there are state, queue, worker, workflow and tag")
         return cls(
-            None if states is None else [str(word) for word in states],
-            queue,
-            worker,
+            None if state is None else _states(state),
+            None if queue is None else check_name("queue", queue),
+            None if worker is None else check_name("worker", worker),
             None if workflow is None else id_of(workflow),
             None if tag is None else check_tags([tag])[0],
         )
@@ -63,6 +67,32 @@ class Filter(NamedTuple):
     def inputs(self) -> dict[str, Any]:
         """As the statements take it: a tag is looked for as it stands in the stored list."""
         return {**self._asdict(), "tag": None if self.tag is None else codec.encode(self.tag)}
+
+
+def _states(state: JobState | str | Sequence[JobState | str]) -> list[str]:
+    several = [state] if isinstance(state, str) or not isinstance(state, Iterable) else list(state)
+    for word in several:
+        if word not in tuple(JobState):
+            raise InvalidRequest(f"{word!r:.80} is no state of a job; there are {', '.join(JobState)}")
+    return [str(word) for word in several]
+
+
+def named(verb: str, jobs: Named | Iterable[Named], which: Mapping[str, Any]) -> list[str]:
+    """The ids of the jobs that somebody named, each once. Raises InvalidRequest beside a filter, InvalidJob."""
+    if which:
+        raise InvalidRequest(f"{verb} was given jobs and a filter, {', '.join(which)}; name the jobs, or filter")
+    if isinstance(jobs, Job | UUID | str):
+        return [id_of(jobs)]
+    if not isinstance(jobs, Iterable):
+        raise InvalidRequest(f"{verb} takes jobs or ids, one or several, and not {jobs!r:.80}")
+    return list(dict.fromkeys(map(id_of, jobs)))
+
+
+def check_limit(limit: int) -> int:
+    """The same `limit`, if so many rows may be asked for at once. Raises InvalidRequest."""
+    if type(limit) is not int or not 1 <= limit <= MOST:
+        raise InvalidRequest(f"limit={limit!r:.80} is out of range: 1 to {MOST:,}; before= goes on where a page ended")
+    return limit
 
 
 class Changes(TypedDict, total=False):
@@ -141,7 +171,7 @@ def delete(ids: Sequence[str]) -> Verb[Steered]:
 
 def update(ids: Sequence[str], changes: Changes) -> Verb[Steered]:
     """Change fields of jobs that neither run nor ended. A workflow's identifiers stay in meta. Raises InvalidJob."""
-    asked = _as_stored(changes)
+    asked = as_stored(changes)
     yield call("reach", ids=list(ids), bad=[])
     rows = (yield call("fetch", ids=list(ids))) if "meta" in changes else []
     metas = {row[0]: _meta(to_job(row).meta, changes.get("meta", {})) for row in rows}
@@ -150,19 +180,26 @@ def update(ids: Sequence[str], changes: Changes) -> Verb[Steered]:
     return Steered([row[0] for row in rows], [], Settled([row[0] for row in rows], due, []))
 
 
-def _as_stored(changes: Changes) -> dict[str, Any]:
-    """The changes as the statement takes them, checked as a new job's options are; what is not named stays."""
+def as_stored(changes: Changes | None) -> dict[str, Any]:
+    """The changes as the statement takes them, checked as a new job's options are; what is not named stays.
+
+    Raises InvalidJob for a change that cannot be, or for none at all.
+    """
     given = cast("Mapping[str, Any]", changes)
-    unknown = given.keys() - Changes.__optional_keys__
-    if unknown:
-        raise InvalidJob(f"no field {sorted(unknown)[0]!r} can be changed; there are {', '.join(_FIELDS)}")
-    fields = {key: given[key] for key in _CHECKED if key in given}
-    lengths: dict[str, Any] = {key: seconds(key, given[key]) for key in ("timeout", "schedule_in") if key in given}
-    checked: AnyJob = Job("checked", **fields, **lengths)
+    if not (given and isinstance(given, Mapping)):
+        raise InvalidJob(f"changes are a dict that holds at least one, like {{'priority': 0}}; there are {_FIELDS}")
+    for key, value in given.items():
+        if key not in Changes.__optional_keys__:
+            raise InvalidJob(f"no field {key!r:.80} can be changed; there are {_FIELDS}")
+        if value is None:
+            raise InvalidJob(f"{key}=None is no value to change it to; leave it out to keep what it is")
+        if key == "args" and not isinstance(value, Mapping):
+            raise InvalidJob("args= is no mapping; give a dict of all of them")
+    checked: AnyJob = Job("checked", **{key: value for key, value in given.items() if key != "args"})
     return {
         **{key: given.get(key) for key in ("queue", "max_attempts", "priority")},
         "args": codec.encode(dict(given["args"]), limit=ARGS_LIMIT, what="args") if "args" in given else None,
-        "tags": codec.encode(list(check_tags(given["tags"]))) if "tags" in given else None,
+        "tags": codec.encode(list(checked.tags)) if "tags" in given else None,
         "timeout": micros(checked.timeout),
         "scheduled": None if checked.scheduled_at is None else micros(checked.scheduled_at - EPOCH),
         "delay": micros(checked.schedule_in),
@@ -193,5 +230,4 @@ def set_queue(
     yield call("set_queue", **asked, node=node, slots=slots)
 
 
-_CHECKED: Final = ("queue", "max_attempts", "priority", "meta", "scheduled_at")
-_FIELDS: Final = sorted(Changes.__optional_keys__)
+_FIELDS: Final = ", ".join(sorted(Changes.__optional_keys__))

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tenuto.errors import DefinitionError, DuplicateWorker, InvalidJob, TooLarge, Unencodable, UnknownWorker
+from tenuto.errors import DefinitionError, DuplicateWorker, InvalidJob, NoProcess, TooLarge, Unencodable, UnknownWorker
 from tenuto.job import Args, Job, Result
 from tenuto.worker import Definition, Worker, forget, job, registered, resolve
 
@@ -157,6 +157,7 @@ def test_meta_that_cannot_be_stored_is_refused():
         {"tags": 7},
         {"timeout": "x"},
         {"backoff": -1},
+        {"reuse_result": "no"},
         {"name": ""},
     ],
     ids=str,
@@ -221,6 +222,22 @@ def test_a_class_hands_its_options_down_but_not_its_name():
     assert Child.new(account_id="1").encoded == '{"account_id":1}'
     assert Grandchild.definition.name.endswith("Grandchild")
     assert Grandchild.new(account_id="1").max_attempts == 2
+
+
+def test_a_class_that_only_hands_its_options_down_makes_no_jobs():
+    class Base(Worker[Args, Result], queue="base"):
+        pass
+
+    for use in (Base.new, Base.options, Worker.new):
+        with pytest.raises(NoProcess, match="makes no jobs; a worker has a process"):
+            use()
+
+
+def test_a_process_that_is_no_function_is_refused():
+    with pytest.raises(DefinitionError, match=r"the process of .* is no function"):
+
+        class Odd(Worker[None]):
+            process = 5  # type: ignore[assignment]
 
 
 T = TypeVar("T")
@@ -347,6 +364,74 @@ def test_the_same_code_loaded_again_takes_the_place_of_the_first(scratch, tmp_pa
     assert resolve("reloaded.work") is not before
     assert resolve("reloaded.work") is module.work.definition
 
+
+# ── one piece of code that runs twice ─────────────────────────────────────────────────────────────
+
+
+def sender(city: str, **options: Any) -> Any:
+    @job(**options)
+    def send() -> str:
+        return city
+
+    return send
+
+
+def sender_class(city: str) -> Any:
+    class Send(Worker[None]):
+        def process(self, job: Job[None]) -> str:
+            return city
+
+    return Send
+
+
+def sender_of_senders(city: str) -> Any:
+    @job
+    def again() -> str:
+        return again.new().worker  # the registry holds its code, and its code holds it
+
+    return again
+
+
+MAKERS = [sender, sender_class, sender_of_senders]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_worker_that_was_replaced_makes_no_job(scratch, make):
+    first, last = make("Rome"), make("Oslo")
+
+    with pytest.raises(DuplicateWorker, match="give one of the two another name="):
+        first.new()
+    with pytest.raises(DuplicateWorker):
+        first.options(priority=3).new()
+
+    assert last.new().worker == last.definition.name
+
+
+def test_one_function_makes_many_workers_that_have_a_name_each(scratch):
+    made = {city: sender(city, name=f"send.{city}") for city in ("Rome", "Oslo")}
+
+    assert [each.definition.invoke(each.new()) for each in made.values()] == ["Rome", "Oslo"]
+    assert resolve("send.Rome") is made["Rome"].definition
+
+
+def test_a_module_that_makes_its_workers_in_functions_can_be_loaded_again(scratch, tmp_path, monkeypatch):
+    (tmp_path / "makes.py").write_text(
+        "from tenuto.worker import Worker, job\n"
+        "def make():\n    @job\n    def work(): ...\n    return work\n"
+        "def make_class():\n    class Work(Worker[None]):\n        def process(self, job): ...\n    return Work\n"
+        "both = [make(), make_class()]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("makes")
+    before = module.both
+
+    importlib.reload(module)
+
+    assert [resolve(each.definition.name) for each in before] == [each.definition for each in module.both]
+    assert [each.new().worker for each in before] == [each.new().worker for each in module.both]
+
+
+# ── scripts ───────────────────────────────────────────────────────────────────────────────────────
 
 SCRIPT = """
 from tenuto.worker import Worker, job

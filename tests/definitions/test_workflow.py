@@ -172,6 +172,20 @@ def test_a_step_needs_a_name_that_can_be_stored(name):
     refused(diamond(), InvalidJob, "e", new(), [name])
 
 
+@pytest.mark.parametrize("deps", [5, None, new(), {"a": 1}, b"a"], ids=lambda deps: type(deps).__name__)
+def test_what_names_no_steps_is_no_deps(deps):
+    error = refused(diamond(), InvalidWorkflow, "e", new(), deps)
+
+    assert "step 'e' has deps that name no steps; give names" in str(error)
+
+
+@pytest.mark.parametrize("flag", ["ignore_cancelled", "ignore_discarded", "ignore_deleted"])
+def test_a_flag_is_true_or_false(flag):
+    refused(diamond(), InvalidWorkflow, "e", new(), **{flag: "no"})
+    with pytest.raises(InvalidWorkflow, match=f"{flag}='no' is neither True nor False"):
+        Workflow(**{flag: "no"})  # type: ignore[arg-type]
+
+
 def test_a_worker_in_place_of_its_job_is_refused():
     assert "new()" in str(refused(diamond(), InvalidWorkflow, "e", print))
 

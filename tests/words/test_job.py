@@ -1,5 +1,6 @@
 """A Job: what it refuses, what it never changes, and the one table of its states."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -131,12 +132,45 @@ def test_a_job_is_told_to_stop_by_its_signal_or_by_its_state():
         {"scheduled_at": "tomorrow"},
         {"scheduled_at": NOON, "schedule_in": timedelta(1)},
         {"meta": {"workflow_id": "x"}},
+        {"meta": [1]},
+        {"meta": None},
+        {"state": "done"},
+        {"state": None},
+        {"state": []},
+        {"tags": "mail"},
+        {"tags": None},
+        {"timeout": "5"},
+        {"timeout": -1},
+        {"schedule_in": True},
     ],
     ids=str,
 )
 def test_an_option_out_of_its_range_is_refused_by_its_name(options: dict[str, Any]):
     with pytest.raises(InvalidJob, match=next(iter(options)).replace("_", ".")):
         Job(**{"worker": "w", **options})
+
+
+def test_a_job_made_by_hand_is_as_its_options_would_have_made_it():
+    given = uuid4()
+
+    job = Job("w", id=given.hex, state="executing", tags=[" Mail", "mail"], timeout=5, schedule_in=1.5)  # type: ignore[arg-type]
+
+    assert (job.id, job.state, job.tags) == (str(given), EXECUTING, ("mail",))
+    assert type(job.state) is JobState
+    assert (job.timeout, job.schedule_in) == (timedelta(seconds=5), timedelta(seconds=1.5))
+
+
+def test_a_copy_with_other_args_forgets_the_text_of_those_before():
+    job = Job("w", {"a": 1}).replace(encoded='{"a":1}')
+
+    assert replace(job, args={"a": 2}).encoded is None
+    assert Job("w", {"a": 1}, encoded="no JSON").encoded is None
+
+
+@pytest.mark.parametrize("id", ["", "42", 42, None])
+def test_an_id_given_by_hand_is_a_uuid(id: Any):
+    with pytest.raises(InvalidJob, match="UUID"):
+        Job("w", id=id)
 
 
 # ── names ─────────────────────────────────────────────────────────────────────────────────────────
