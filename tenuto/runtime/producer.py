@@ -12,6 +12,7 @@ from tenuto.context import Needs
 from tenuto.errors import StorageBusy, StorageRejected, StorageUnavailable
 from tenuto.job import AVAILABLE, Job, Signal
 from tenuto.outcome import RELEASED, STOPPED, Ack, Discard, Failed, Released, Stopped, settle
+from tenuto.runtime.cursor import Cursor
 from tenuto.runtime.executor import Attempt, Executor
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier, tell_settled
@@ -46,6 +47,7 @@ class Producer:
         self._wanted = asyncio.Event()  # something may be due
         self._changed = asyncio.Event()  # a slot, a setting or the node's state may have changed
         self._given = asyncio.Event()  # there are acks
+        self._cursor = Cursor()
         self._suspects = True  # a suspect may be due
         self._in_doubt = False  # a claim's answer may have been lost
         self._stopping = False
@@ -186,7 +188,7 @@ class Producer:
     async def _claim_others(self, room: int, producer: str) -> list[AnyJob]:
         if room <= 0:
             return []
-        return await self._node.database.run(store.claim, self.queue, room, producer, self._node.id)
+        return await self._cursor.claim(self._node.database.run, self.queue, room, producer, self._node.id)
 
     async def _claim_suspect(self, producer: str) -> list[AnyJob]:
         """At most one job that was running when a process died, while this process runs no other such job."""

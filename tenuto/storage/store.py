@@ -1,7 +1,7 @@
 """A job's life as verbs: enqueue, claim, needs, ack."""
 
-from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
@@ -161,6 +161,15 @@ def claim(queue: str, demand: int, producer: str, node: str) -> Verb[list[AnyJob
     id. Empty when nothing is due, or when the producer's lease has ended.
     """
     rows = yield last("claim", queue=queue, demand=demand, producer=producer, node=node)
+    return sorted(map(to_job, rows), key=_urgency)
+
+
+def claim_behind(
+    queue: str, demand: int, producer: str, node: str, places: Mapping[int, tuple[datetime, str]]
+) -> Verb[list[AnyJob]]:
+    """Like `claim`, for jobs behind a place in each priority (scheduled_at, id). It may miss what is due before it."""
+    ends = [{"priority": priority, "at": micros(at - EPOCH), "id": id} for priority, (at, id) in places.items()]
+    rows = yield last("claim_behind", queue=queue, demand=demand, producer=producer, node=node, places=ends)
     return sorted(map(to_job, rows), key=_urgency)
 
 

@@ -52,7 +52,7 @@ class Together:
             self._task = asyncio.create_task(self._store(self._take()))
 
     def _take(self) -> list[_Asked]:
-        """The next that can be stored as one: few enough, and no job of theirs twice, which has an answer of its own."""
+        """The next that can be stored as one: few enough, and no job twice, since the second has another answer."""
         taken: list[_Asked] = []
         ids: set[str] = set()
         while self._waiting:

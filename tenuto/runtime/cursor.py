@@ -1,0 +1,41 @@
+"""Cursor: where the last claim ended, so that rows which left before that point are not walked again."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+
+from tenuto.job import Job
+from tenuto.storage import store
+
+AnyJob: TypeAlias = Job[Any, Any]
+
+SLOW: Final = 0.01  # seconds; a claim from the head takes 1 to 3 ms where it walks over nothing
+REST: Final = 10  # times the time that a slow one took, until the next from the head
+
+
+class Cursor:
+    """How to claim from one queue: from the head, or for a while behind the last claim where the head is slow.
+
+    While some transaction is old, PostgreSQL keeps every row version that has left the head of the queue, and each
+    claim walks over all of them. What becomes due before the cursor (a retry, a released step) waits for the next
+    claim from the head, for which a tenth of the time is always left.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[int, tuple[datetime, str]] = {}  # by priority
+        self._rests_until = 0.0
+
+    async def claim(self, run: Callable[..., Any], queue: str, demand: int, producer: str, node: str) -> list[AnyJob]:
+        """What `store.claim` gives, by `run`."""
+        began = time.monotonic()
+        if began < self._rests_until:
+            jobs: list[AnyJob] = await run(store.claim_behind, queue, demand, producer, node, self._places)
+        else:
+            jobs = await run(store.claim, queue, demand, producer, node)
+            took = time.monotonic() - began
+            self._rests_until = began + took * (1 + REST) if took > SLOW else 0.0
+            if len(jobs) == demand:
+                self._places = {}  # it ended in the middle of what is due
+        self._places |= {job.priority: (job.scheduled_at, job.id) for job in jobs if job.scheduled_at is not None}
+        return jobs
