@@ -150,4 +150,13 @@ GOALS: Final = (
         is_sized=True,
     ),
     *(goal for count in (2, 4) for goal in _processes(count)),
+    Goal(
+        *(
+            f"{PG}pinned",
+            "a claim ≤ 1.2 × the first ones, after ten minutes",
+            over(f"{PG}pinned", f"{PG}pinned", "last", "first"),
+        ),
+        at_most=1.2,
+        is_sized=True,
+    ),
 )

@@ -31,6 +31,7 @@ from bench.deeds import (
     started,
     working,
 )
+from bench.pinned import pinned
 from bench.protocol import Asked, Figures, Scenario, WentWrong, latencies, pause_of_a_user, rate, serve
 from tenuto import Tenuto
 from tests.storage.tables import look_into
@@ -151,6 +152,7 @@ def _run(scenario: Callable[[Asked], Coroutine[Any, Any, Figures]], asked: Asked
 OFFERED: Final = (
     *(bulk, single, drain, start, open, life, diamonds, mixed),
     *(scale.fanin, scale.large, scale.backlog, scale.memory, scale.growth, scale.idle, scale.processes, scale.node),
+    pinned,
 )
 REFUSED: Final = {
     "nolisten": "an app has no option yet that turns LISTEN off",

@@ -282,6 +282,18 @@ def _at_size(database: Database) -> list[Case]:
     ]
 
 
+_PINNED: Final = Case(
+    *("pinned", "claims beside a transaction that never ends", "postgresql", "pinned"),
+    options={"rate": 2000, "seconds": 600},
+    quick={"rate": 2000, "seconds": 3},
+    shows="{first:.1f} ms at first, {last:.1f} ms at last, {rate:,.0f} jobs/s",
+    compares="last",
+    alone=True,
+    once=True,
+    patience=900,
+)
+
+
 _NOT_YET: Final = [
     Case(name, title, "postgresql", name, shows=LATENCY, compares="p50", alone=True)
     for name, title in (("nolisten", "enqueue → start without LISTEN"), ("relay", "relay: enqueue → its outcome"))
@@ -295,4 +307,4 @@ def _on_sqlite() -> list[Case]:
     return [case if case.name in _QUICK_ON_SQLITE else replace(case, only_full=True) for case in cases]
 
 
-CASES: Final = (*_common("postgresql"), *_NOT_YET, *_at_size("postgresql"), *_on_sqlite())
+CASES: Final = (*_common("postgresql"), *_NOT_YET, *_at_size("postgresql"), _PINNED, *_on_sqlite())
