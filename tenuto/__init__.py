@@ -4,9 +4,10 @@ from tenuto import results, telemetry
 from tenuto.app import Tenuto
 from tenuto.context import current_app, current_job
 from tenuto.errors import TenutoError
+from tenuto.function import job
 from tenuto.job import Failure, Job, JobState
 from tenuto.outcome import Cancel, Discard, Record, Snooze
-from tenuto.worker import Worker, job
+from tenuto.worker import Worker
 from tenuto.workflow import Step, StepStatus, Workflow, WorkflowStatus
 
 __version__ = "0.1.0"

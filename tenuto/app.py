@@ -1,7 +1,6 @@
 """Tenuto: one door in. Here the parts are wired together, and nothing else is."""
 
 import asyncio
-import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, Self, TypeAlias, TypeVar, overload
 from uuid import UUID
@@ -9,6 +8,7 @@ from uuid import UUID
 from tenuto import doctor
 from tenuto.address import open_database
 from tenuto.config import Config
+from tenuto.definition import resolve
 from tenuto.doctor import Finding, Health, NodeHealth, QueueStatus
 from tenuto.errors import ConfigError, EmptyFilter, JobNotFound, NotStarted, UnknownWorker, WrongLoop
 from tenuto.features.feature import fold_store
@@ -18,11 +18,11 @@ from tenuto.options import as_jobs
 from tenuto.runtime.crew import Crew
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier, tell_settled
+from tenuto.runtime.signals import stop_signals
 from tenuto.storage import reading, steer, store, upkeep
 from tenuto.storage.database import Hint, Verb
 from tenuto.storage.steer import Changes, Filter, Named, Steered
 from tenuto.storage.together import Together
-from tenuto.worker import resolve
 from tenuto.workflow import Workflow, WorkflowStatus
 
 P = ParamSpec("P")
@@ -57,7 +57,6 @@ class Tenuto:
         given = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
         self._crew: Crew | None = None
         self._is_open = False
-        self._signals = 0
         self._opening = asyncio.Lock()  # one start or stop at a time
         self._loop: asyncio.AbstractEventLoop | None = None
         self._set_up(Config.load(given))
@@ -138,21 +137,12 @@ class Tenuto:
         """Work until SIGTERM or SIGINT, then stop gracefully; a second signal releases at once what still runs."""
         if not self.config.queues:
             raise ConfigError("there is no queue to work on; give queues=, TENUTO_QUEUES or --queues")
-        done, self._signals = asyncio.Event(), 0
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signalled, done)
-        try:
+        with stop_signals(self._hurry) as told:
             async with self:
-                await done.wait()
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
+                await told.wait()
 
-    def _signalled(self, done: asyncio.Event) -> None:
-        done.set()
-        self._signals += 1
-        if self._signals > 1 and self._crew is not None:
+    def _hurry(self) -> None:
+        if self._crew is not None:
             self._crew.hurry()
 
     async def _prepare_tables(self) -> None:
@@ -175,12 +165,7 @@ class Tenuto:
 
     def migrations(self) -> str:
         """What `migrate` would run on a new database, as one SQL script. Nothing is connected."""
-        migrated = self.database.statements["schema_migrated"].text
-        parts: list[str] = []
-        for number, script in self.database.scripts:
-            kept = migrated.replace("%(version)s", str(number)).replace(":version", str(number))
-            parts.append(f"{script.strip()}\n" + (f"\n{kept};\n" if number else ""))
-        return "\n".join(["begin;\n", *parts, "commit;"])
+        return upkeep.as_script(self.database.scripts, self.database.statements["schema_migrated"].text)
 
     async def _migrate(self, *, only_empty: bool = False) -> list[int]:
         numbers = [number for number, _ in self.database.scripts if number]

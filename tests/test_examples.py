@@ -26,7 +26,7 @@ import pytest
 
 from tenuto import Tenuto
 from tenuto.config import Config
-from tenuto.worker import forget, registered
+from tenuto.definition import forget, registered
 from tests.test_house import code_lines
 
 ROOT = Path(__file__).parent.parent

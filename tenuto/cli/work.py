@@ -21,8 +21,8 @@ from tenuto.app import Tenuto
 from tenuto.cli import logs
 from tenuto.cli.door import helpful, settings
 from tenuto.config import DEFAULT_SLOTS
+from tenuto.definition import registered
 from tenuto.errors import ConfigError
-from tenuto.worker import registered
 
 LAST_WAIT: Final = 1.0  # seconds for what still runs after a graceful stop; then the process ends without it
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from tenuto import telemetry
+from tenuto.definition import registered
 from tenuto.errors import StaleAttempt, StorageError, StorageUnavailable
 from tenuto.job import Job
 from tenuto.runtime.children import Children
@@ -22,7 +23,6 @@ from tenuto.runtime.pruner import Pruner
 from tenuto.runtime.service import Service
 from tenuto.runtime.stager import Stager
 from tenuto.storage import reading
-from tenuto.worker import registered
 
 
 class Crew:

@@ -30,7 +30,7 @@ class Cursor:
         """What `store.claim` gives, by `run`."""
         began = time.monotonic()
         if began < self._rests_until:
-            jobs: list[AnyJob] = await run(store.claim_behind, queue, demand, producer, node, self._places)
+            jobs: list[AnyJob] = await run(store.claim, queue, demand, producer, node, self._places)
         else:
             jobs = await run(store.claim, queue, demand, producer, node)
             took = time.monotonic() - began

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from tenuto import telemetry
 from tenuto.context import Needs, Running, running
+from tenuto.definition import Definition, resolve
 from tenuto.errors import JobTimedOut, Undecodable, UnknownWorker
 from tenuto.features.feature import Process
 from tenuto.job import EPOCH, Job
@@ -28,7 +29,6 @@ from tenuto.outcome import (
     settle,
 )
 from tenuto.runtime.pool import Threads
-from tenuto.worker import Definition, resolve
 
 PUT_BACK_FIRST: Final = timedelta(seconds=30)
 PUT_BACK_MOST: Final = timedelta(minutes=5)

@@ -154,22 +154,21 @@ def _chunks(rows: Sequence[Any]) -> Iterable[Sequence[Any]]:
 # ── claim ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def claim(queue: str, demand: int, producer: str, node: str) -> Verb[list[AnyJob]]:
+def claim(
+    queue: str, demand: int, producer: str, node: str, behind: Mapping[int, tuple[datetime, str]] | None = None
+) -> Verb[list[AnyJob]]:
     """Hand up to `demand` due jobs of `queue` to `producer`, most urgent first.
 
     Each comes back EXECUTING with its attempt counted; no other node holds it. Order: priority, scheduled_at,
-    id. Empty when nothing is due, or when the producer's lease has ended.
+    id. Empty when nothing is due, or when the producer's lease has ended. With `behind`, a place in each priority
+    (scheduled_at, id), what is due before those places may be missed.
     """
-    rows = yield last("claim", queue=queue, demand=demand, producer=producer, node=node)
-    return sorted(map(to_job, rows), key=_urgency)
-
-
-def claim_behind(
-    queue: str, demand: int, producer: str, node: str, places: Mapping[int, tuple[datetime, str]]
-) -> Verb[list[AnyJob]]:
-    """Like `claim`, for jobs behind a place in each priority (scheduled_at, id). It may miss what is due before it."""
-    ends = [{"priority": priority, "at": micros(at - EPOCH), "id": id} for priority, (at, id) in places.items()]
-    rows = yield last("claim_behind", queue=queue, demand=demand, producer=producer, node=node, places=ends)
+    asked = {"queue": queue, "demand": demand, "producer": producer, "node": node}
+    if behind is None:
+        rows = yield last("claim", **asked)
+    else:
+        places = [{"priority": rank, "at": micros(at - EPOCH), "id": id} for rank, (at, id) in behind.items()]
+        rows = yield last("claim_behind", **asked, places=places)
     return sorted(map(to_job, rows), key=_urgency)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from tenuto.errors import StorageUnavailable
 from tenuto.storage import store
@@ -68,7 +68,7 @@ class Together:
             stored = await self._database.run(store.enqueue, [job for asked in batch for job in asked.jobs])
         except StorageUnavailable as error:
             for asked in batch:
-                _refuse(asked, error)
+                _answer(asked, error)
         except Exception:  # noqa: BLE001 - it is one caller's, who gets it below
             for asked in batch:
                 await self._store_alone(asked)
@@ -83,14 +83,13 @@ class Together:
         try:
             _answer(asked, await self._database.run(store.enqueue, asked.jobs))
         except Exception as error:  # noqa: BLE001 - the caller's
-            _refuse(asked, error)
+            _answer(asked, error)
 
 
-def _answer(asked: _Asked, stored: list[Any]) -> None:
-    if not asked.answer.done():
-        asked.answer.set_result(stored)
-
-
-def _refuse(asked: _Asked, error: Exception) -> None:
-    if not asked.answer.done():
-        asked.answer.set_exception(error)
+def _answer(asked: _Asked, answer: list[AnyJob] | Exception) -> None:
+    if asked.answer.done():  # its caller was cancelled
+        return
+    if isinstance(answer, Exception):
+        asked.answer.set_exception(answer)
+    else:
+        asked.answer.set_result(answer)

@@ -208,6 +208,15 @@ def check_schema(command: str) -> Verb[int | None]:
     return found
 
 
+def as_script(scripts: Sequence[tuple[int, str]], migrated: str) -> str:
+    """What `migrate` runs on a new database, as one text; `migrated` is the statement that keeps a version."""
+    parts: list[str] = []
+    for number, script in scripts:
+        kept = migrated.replace("%(version)s", str(number)).replace(":version", str(number))
+        parts.append(f"{script.strip()}\n" + (f"\n{kept};\n" if number else ""))
+    return "\n".join(["begin;\n", *parts, "commit;"])
+
+
 def migrate(scripts: Sequence[int], *, only_empty: bool = False) -> Verb[list[int]]:
     """Bring the tables up to date in one transaction; the versions that were run.
 

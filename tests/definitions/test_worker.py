@@ -12,9 +12,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from tenuto.definition import Definition, forget, registered, resolve
 from tenuto.errors import DefinitionError, DuplicateWorker, InvalidJob, NoProcess, TooLarge, Unencodable, UnknownWorker
+from tenuto.function import job
 from tenuto.job import Args, Job, Result
-from tenuto.worker import Definition, Worker, forget, job, registered, resolve
+from tenuto.worker import Worker
 
 HERE = __name__
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -434,7 +436,8 @@ def test_a_module_that_makes_its_workers_in_functions_can_be_loaded_again(scratc
 # ── scripts ───────────────────────────────────────────────────────────────────────────────────────
 
 SCRIPT = """
-from tenuto.worker import Worker, job
+from tenuto.function import job
+from tenuto.worker import Worker
 
 @job
 def work(): ...

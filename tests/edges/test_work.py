@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tenuto import Job, Tenuto
-from tenuto.worker import forget, registered
+from tenuto.definition import forget, registered
 from tests.conftest import OpenApp
 from tests.kit import eventually
 

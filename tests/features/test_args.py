@@ -27,10 +27,12 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from tenuto import codec
+from tenuto.definition import resolve
 from tenuto.errors import DefinitionError, InvalidArgs, TooLarge
+from tenuto.function import job
 from tenuto.job import Job
 from tenuto.outcome import Outcome, Record, outcome_of
-from tenuto.worker import Worker, job, resolve
+from tenuto.worker import Worker
 
 if TYPE_CHECKING:
     from fractions import Fraction

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, assert_type
 
+from tenuto.function import job
 from tenuto.job import Job
 from tenuto.outcome import Cancel, Discard, Record, Snooze
-from tenuto.worker import Worker, job
+from tenuto.worker import Worker
 from tenuto.workflow import Step, Workflow
 
 # ── functions ─────────────────────────────────────────────────────────────────────────────────────
