@@ -273,6 +273,13 @@ async def drain(app: Tenuto) -> None:
     await eventually(is_idle)
 
 
+async def until_paused(app: Tenuto, queue: str = "default") -> None:
+    """Wait until this node has taken up that its queue is paused."""
+    crew = app._crew
+    assert crew is not None
+    await eventually(lambda: crew.paused == {queue})
+
+
 async def finish(app: Tenuto, flow: Workflow, *, within: float = 30.0) -> WorkflowStatus:
     """Store the workflow, wait for its end, and give its status."""
     await app.enqueue(flow)

@@ -8,7 +8,7 @@ from typing import Any
 from tenuto import Tenuto, current_job, job
 from tenuto.job import CANCELLED, COMPLETED, EXECUTING, Job
 from tests.conftest import OpenApp
-from tests.kit import Gate, Obey, eventually
+from tests.kit import Gate, Obey, eventually, until_paused
 
 AnyJob = Job[Any, Any]
 
@@ -44,6 +44,7 @@ async def is_in(app: Tenuto, made: AnyJob, state: str) -> bool:
 
 async def test_a_waiting_job_that_is_cancelled_never_starts(app: Tenuto) -> None:
     await app.queue("default").pause()
+    await until_paused(app)
     made = await app.enqueue(Obey.ok())
 
     changed = await app.cancel(made)

@@ -4,24 +4,16 @@ import asyncio
 
 import pytest
 
-from tenuto import Tenuto
 from tenuto.errors import EmptyFilter, NotStarted, WrongLoop
 from tenuto.job import AVAILABLE, CANCELLED, COMPLETED
 from tests.conftest import OpenApp
-from tests.kit import Gate, Obey, drain, eventually
-
-
-async def is_paused(app: Tenuto, queue: str = "default") -> None:
-    """Wait until this node has taken up that its queue is paused."""
-    crew = app._crew
-    assert crew is not None
-    await eventually(lambda: crew.paused == {queue})
+from tests.kit import Gate, Obey, drain, eventually, until_paused
 
 
 async def test_a_paused_queue_starts_nothing_and_a_resumed_one_does(open_app: OpenApp) -> None:
     worker, other = await open_app(queues={"default": 10}), await open_app()
     await other.queue("default").pause()
-    await is_paused(worker)
+    await until_paused(worker)
     made = await other.enqueue(Obey.ok())
     await asyncio.sleep(0.3)  # nothing tells that nothing happens
     assert (await other.fetch(made)).state is AVAILABLE
@@ -62,7 +54,7 @@ async def test_a_queue_can_be_paused_on_one_node_alone(open_app: OpenApp) -> Non
     await open_app(queues={"default": 1}, node="right")
     operator, gate = await open_app(), Gate()
     await operator.queue("default").pause(node="left")
-    await is_paused(left)
+    await until_paused(left)
 
     jobs = await operator.enqueue([Obey.wait_at(gate) for _ in range(2)])
     await eventually(lambda: gate.waiting == 1)
