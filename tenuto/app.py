@@ -139,14 +139,14 @@ class Tenuto:
         await self._notifier.stop()
         await self.database.close()
 
-    async def work(self) -> None:
-        """Work until SIGTERM or SIGINT, then stop gracefully; a second signal releases at once what still runs."""
+    async def work(self, *, patient: bool = False) -> None:
+        """Work until SIGTERM or SIGINT, then stop gracefully; a second signal hurries it, unless it is `patient`."""
         if not self.config.queues:
             raise ConfigError("there is no queue to work on; give queues=, TENUTO_QUEUES or --queues")
         done, self._signals = asyncio.Event(), 0
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signalled, done)
+            loop.add_signal_handler(number, self._signalled, done, patient)
         try:
             async with self:
                 await done.wait()
@@ -154,10 +154,15 @@ class Tenuto:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
 
-    def _signalled(self, done: asyncio.Event) -> None:
+    def _signalled(self, done: asyncio.Event, patient: bool) -> None:
         done.set()
         self._signals += 1
-        if self._signals > 1 and self._crew is not None:
+        if self._signals > 1 and not patient:
+            self.hurry()
+
+    def hurry(self) -> None:
+        """For an app that is being stopped: release at once what still runs, without the rest of the grace."""
+        if self._crew is not None:
             self._crew.hurry()
 
     async def _prepare_tables(self) -> None:
