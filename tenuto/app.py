@@ -8,9 +8,9 @@ from uuid import UUID
 from tenuto import doctor
 from tenuto.address import open_database
 from tenuto.config import Config
-from tenuto.definition import resolve
+from tenuto.definition import storing
 from tenuto.doctor import Finding, Health, NodeHealth, QueueStatus
-from tenuto.errors import ConfigError, EmptyFilter, JobNotFound, NotStarted, UnknownWorker, WrongLoop
+from tenuto.errors import ConfigError, EmptyFilter, JobNotFound, NotStarted, WrongLoop
 from tenuto.features.feature import fold_store
 from tenuto.handles import QueueHandle, WorkflowHandle, status_of
 from tenuto.job import AVAILABLE, Duration, Job, JobState, id_of, seconds
@@ -133,15 +133,16 @@ class Tenuto:
         await self._notifier.stop()
         await self.database.close()
 
-    async def work(self) -> None:
-        """Work until SIGTERM or SIGINT, then stop gracefully; a second signal releases at once what still runs."""
+    async def work(self, *, patient: bool = False) -> None:
+        """Work until SIGTERM or SIGINT, then stop gracefully; a second signal hurries it, unless it is `patient`."""
         if not self.config.queues:
             raise ConfigError("there is no queue to work on; give queues=, TENUTO_QUEUES or --queues")
-        with stop_signals(self._hurry) as told:
+        with stop_signals(None if patient else self.hurry) as told:
             async with self:
                 await told.wait()
 
-    def _hurry(self) -> None:
+    def hurry(self) -> None:
+        """For an app that is being stopped: release at once what still runs, without the rest of the grace."""
         if self._crew is not None:
             self._crew.hurry()
 
@@ -201,8 +202,8 @@ class Tenuto:
         """
         if isinstance(work, Workflow):
             rows = work.rows()
-            sealed = [await self._sealed(job) for job in rows.jobs]
-            stored = await self._run(store.enqueue_workflow, work.id, work.name, sealed, rows.nodes, rows.edges)
+            jobs = await _sealed(rows.jobs)
+            stored = await self._run(store.enqueue_workflow, work.id, work.name, jobs, rows.nodes, rows.edges)
             self._tell_due(stored)
             return work.stored(dict(zip(work.step_names, _as_given(stored, rows.jobs), strict=True)))
         jobs = as_jobs(work)
@@ -210,18 +211,9 @@ class Tenuto:
             if job.workflow_id is not None:  # a step that was fetched: without its workflow it is not stored again
                 await self.fetch(job)
         self._check_loop()
-        stored = await self._together.enqueue([await self._sealed(job) for job in jobs]) if jobs else []
+        stored = await self._together.enqueue(await _sealed(jobs)) if jobs else []
         self._tell_due(stored)
-        given_back = _as_given(stored, jobs)
-        return given_back[0] if isinstance(work, Job) else given_back
-
-    async def _sealed(self, job: AnyJob) -> AnyJob:
-        """The job as its worker's features want it stored."""
-        try:
-            features = resolve(job.worker).storing
-        except UnknownWorker:
-            return job
-        return await fold_store(features, job) if features else job
+        return _as_given(stored, jobs)[0] if isinstance(work, Job) else _as_given(stored, jobs)
 
     def _tell_due(self, stored: Iterable[AnyJob]) -> None:
         due = {job.queue for job in stored if job.state is AVAILABLE and not job.existing}
@@ -257,10 +249,8 @@ class Tenuto:
 
     async def counts(self) -> dict[str, dict[str, int]]:
         """How many jobs each queue holds, by state. It looks at every job: for people, not for loops."""
-        counted: dict[str, dict[str, int]] = {}
-        for row in await self._read(reading.counts):
-            counted.setdefault(row.queue, {})[row.state] = row.jobs
-        return counted
+        self._check_open()
+        return await doctor.counts(self.database)
 
     async def queues(self) -> list[QueueStatus]:
         """Every queue that holds jobs, was asked something, or is worked on, by name. As costly as `counts`."""
@@ -276,8 +266,8 @@ class Tenuto:
         before: UUID | str | None = None,
     ) -> list[WorkflowStatus]:
         """Workflows, newest first, without their steps; `state` is running or finished. Raises as `find` does."""
-        last = None if before is None else id_of(before)
-        return [status_of(row) for row in await self._read(reading.find_workflows, state, name, limit, last)]
+        rows = await self._read(reading.find_workflows, state, name, limit, id_of(before) if before else None)
+        return [status_of(row) for row in rows]
 
     def workflow(self, id: UUID | str) -> WorkflowHandle:
         """One stored workflow: its status, its end, the results of its steps."""
@@ -394,6 +384,11 @@ class Tenuto:
     async def _read(self, verb: Callable[P, Verb[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         self._check_loop()
         return await self.database.read(verb, *args, **kwargs)
+
+
+async def _sealed(jobs: Sequence[AnyJob]) -> list[AnyJob]:
+    """The jobs as their workers' features want them stored."""
+    return [await fold_store(features, job) if (features := storing(job.worker)) else job for job in jobs]
 
 
 def _as_given(stored: Sequence[AnyJob], given: Sequence[AnyJob]) -> list[AnyJob]:

@@ -102,6 +102,11 @@ def resolve(name: str) -> Definition:
         raise UnknownWorker(name) from None
 
 
+def storing(name: str) -> tuple[Feature, ...]:
+    """The features that shape what that worker's jobs store; none of a worker that this process does not know."""
+    return _registry[name].storing if name in _registry else ()
+
+
 def registered() -> Mapping[str, Definition]:
     """Every worker of this process by name; it follows later definitions."""
     return MappingProxyType(_registry)

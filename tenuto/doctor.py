@@ -120,6 +120,14 @@ def _by_node(seen: Sequence[upkeep.Seen]) -> tuple[NodeHealth, ...]:
     )
 
 
+async def counts(database: Database) -> dict[str, dict[str, int]]:
+    """How many jobs each queue holds, by state."""
+    counted: dict[str, dict[str, int]] = {}
+    for row in await database.read(reading.counts):
+        counted.setdefault(row.queue, {})[row.state] = row.jobs
+    return counted
+
+
 async def queues(database: Database) -> list[QueueStatus]:
     """Every queue that holds jobs, was asked something or is worked on, in the order of their names."""
     jobs: dict[str, dict[str, int]] = {}

@@ -21,10 +21,13 @@ class Level(StrEnum):
     ERROR = "error"
 
 
-def set_up(level: Level, *, as_json: bool) -> None:
-    """Write what the program logs, and Tenuto's events with it, to stderr. `work` itself tells of its start."""
+def set_up(level: Level, *, as_json: bool, process: int | None = None) -> None:
+    """Write what the program logs, and Tenuto's events with it, to stderr. `work` itself tells of its start.
+
+    Each line has the number of the process, if that is one of several.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Json() if as_json else Plain())
+    handler.setFormatter(Json(process) if as_json else Plain(process))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     if level is not Level.DEBUG:
         logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # an outage is told once, as an event
@@ -32,18 +35,26 @@ def set_up(level: Level, *, as_json: bool) -> None:
 
 
 class Plain(logging.Formatter):
-    """`12:00:00 INFO    job.stop     mail.send 0192… state=completed duration=0.012`"""
+    """`12:00:00 INFO    job.stop     mail.send 0192… state=completed duration=0.012`, with `#2` behind the time."""
+
+    def __init__(self, process: int | None = None) -> None:
+        super().__init__()
+        self._mark = "" if process is None else f" #{process}"
 
     def format(self, record: logging.LogRecord) -> str:
         fields: Mapping[str, Any] = getattr(record, "tenuto", {})
         at = datetime.fromtimestamp(record.created, UTC).astimezone()
         told = _event(fields) if fields else record.getMessage()
-        line = f"{at:%H:%M:%S} {record.levelname:<7} {clean(told)}"
+        line = f"{at:%H:%M:%S}{self._mark} {record.levelname:<7} {clean(told)}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 class Json(logging.Formatter):
     """One JSON object a line: time, level, logger, then the event's fields, or a message and its traceback."""
+
+    def __init__(self, process: int | None = None) -> None:
+        super().__init__()
+        self._mark = {} if process is None else {"process": process}
 
     def format(self, record: logging.LogRecord) -> str:
         fields: Mapping[str, Any] = getattr(record, "tenuto", {})
@@ -51,6 +62,7 @@ class Json(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname.lower(),
             "logger": record.name,
+            **self._mark,
             **(fields or {"message": record.getMessage()}),
         }
         if record.exc_info:

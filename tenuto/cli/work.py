@@ -20,6 +20,7 @@ from tenuto import telemetry
 from tenuto.app import Tenuto
 from tenuto.cli import logs
 from tenuto.cli.door import helpful, settings
+from tenuto.cli.processes import Parent, flags, supervise
 from tenuto.config import DEFAULT_SLOTS
 from tenuto.definition import registered
 from tenuto.errors import ConfigError
@@ -45,21 +46,31 @@ def work(
     ] = None,
     log_level: Annotated[logs.Level, typer.Option(help="How much is told.")] = logs.Level.INFO,
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Logs as one JSON object a line.")] = False,
+    processes: Annotated[
+        int, typer.Option(metavar="N", min=1, max=1000, help="Work in so many processes, each a node of its own.")
+    ] = 1,
+    child: Annotated[int | None, typer.Option(hidden=True, help="Which of several processes this is.")] = None,
 ) -> None:
     """Work on queues until SIGTERM or Ctrl-C: running jobs get the grace, then go back. A second one hurries.
 
     The module is imported, also from this folder. Its app is used, with what the options say instead of its own
     settings; one that has jobs and no app gets an app made from the settings. Where nobody names queues, it works
-    on those that its workers name.
+    on those that its workers name. With --processes, one more process starts them, starts again those that die, and
+    passes on what it is told.
     """
-    logs.set_up(log_level, as_json=json_logs)
+    logs.set_up(log_level, as_json=json_logs, process=child)
     with helpful():
-        app = find(target, settings(context))
-        app.configure(**settings(context), queues=queues, node=node, grace=grace)
+        if processes > 1:
+            options = flags(queues=queues, node=node, grace=grace, log_level=log_level, json_logs=json_logs)
+            raise typer.Exit(supervise(processes, ["work", target, *options], settings(context)))
+        parent = None if child is None else Parent.of_this_process()
+        given = settings(context) if parent is None else parent.settings
+        app = find(target, given)
+        app.configure(**given, queues=queues, node=node, grace=grace)
         if not app.config.queues:
             app.configure(queues={each.template.queue: DEFAULT_SLOTS for each in registered().values()})
         telemetry.attach(_Greeting(app), "node.start")
-        run_to_its_end(app.work())
+        run_to_its_end(app.work() if parent is None else parent.obey(app))
 
 
 class _Greeting:

@@ -329,8 +329,7 @@ class Producer:
             await self._give_back(acks[start : start + part])
 
     def _give_locked(self) -> None:
-        self._acks += self._locked
-        self._locked = []
+        self._acks, self._locked = self._acks + self._locked, []
         self._given.set()
 
     async def _ack(self, acks: Sequence[Ack]) -> None:

@@ -10,12 +10,12 @@ STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def stop_signals(hurry: Callable[[], None]) -> Iterator[asyncio.Event]:
-    """An event that the first signal sets; each one after it calls `hurry`, in the event loop."""
+def stop_signals(hurry: Callable[[], None] | None) -> Iterator[asyncio.Event]:
+    """An event that the first signal sets; each one after it calls `hurry`, if there is one, in the event loop."""
     told, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def tell() -> None:
-        if told.is_set():
+        if told.is_set() and hurry is not None:
             hurry()
         told.set()
 

@@ -356,7 +356,7 @@ def test_classes_that_share_a_process_are_still_two_workers(scratch):
 
 
 def test_the_same_code_loaded_again_takes_the_place_of_the_first(scratch, tmp_path, monkeypatch):
-    (tmp_path / "reloaded.py").write_text("from tenuto.worker import job\n\n@job\ndef work(): ...\n")
+    (tmp_path / "reloaded.py").write_text("from tenuto.function import job\n\n@job\ndef work(): ...\n")
     monkeypatch.syspath_prepend(tmp_path)
     module = importlib.import_module("reloaded")
     before = resolve("reloaded.work")
@@ -418,7 +418,7 @@ def test_one_function_makes_many_workers_that_have_a_name_each(scratch):
 
 def test_a_module_that_makes_its_workers_in_functions_can_be_loaded_again(scratch, tmp_path, monkeypatch):
     (tmp_path / "makes.py").write_text(
-        "from tenuto.worker import Worker, job\n"
+        "from tenuto import Worker, job\n"
         "def make():\n    @job\n    def work(): ...\n    return work\n"
         "def make_class():\n    class Work(Worker[None]):\n        def process(self, job): ...\n    return Work\n"
         "both = [make(), make_class()]\n"

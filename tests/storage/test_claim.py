@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 from tenuto.job import EXECUTING, Job
 from tenuto.outcome import DONE
 from tenuto.storage import store, upkeep
 from tests.storage.build import MINUTE, NOON, SECOND, TTL, Claimer, new_id, plain, stored
+from tests.storage.conftest import only_on_postgres
 
 
 async def test_a_claimed_job_is_executing_with_its_attempt_counted(clock, claimer):
@@ -152,3 +154,32 @@ async def test_a_suspect_is_not_claimed_after_the_lease_has_ended(clock, claimer
     clock.now += SECOND
 
     assert await survivor.claim_suspect() == []
+
+
+# ── behind a place ────────────────────────────────────────────────────────────────────────────────
+
+
+def due(*seconds_ago: int, **options: Any) -> list[Job[Any, Any]]:
+    """Jobs that became due so long before noon."""
+    return [Job("w", {}, scheduled_at=NOON - ago * SECOND, **options) for ago in seconds_ago]
+
+
+@only_on_postgres
+async def test_behind_places_is_what_is_due_after_them_in_each_priority(clock, claimer):
+    first, second = due(3, 2, 1, priority=1), due(3, 2, 1, priority=4)
+    await clock.run(store.enqueue, [*second, *first])
+    places = {1: (NOON - 2 * SECOND, first[1].id)}
+
+    claimed = await clock.run(store.claim, "default", 10, claimer.id, "node-1", places)
+
+    assert [job.id for job in claimed] == [job.id for job in (first[2], *second)]
+
+
+@only_on_postgres
+async def test_what_is_due_before_the_places_is_left(clock, claimer):
+    early, late = due(2, 1)
+    await clock.run(store.enqueue, [early, late])
+
+    claimed = await clock.run(store.claim, "default", 10, claimer.id, "node-1", {0: (NOON - 2 * SECOND, early.id)})
+
+    assert [job.id for job in claimed] == [late.id]

@@ -17,7 +17,19 @@ from tests.storage.test_twins import NAMES, lock_of
 from tests.storage.workload import Work
 
 READS_EVERYTHING = {name for name in NAMES if name.startswith("doctor_")} | {"counts", "find", "match"}
-HOT = ("ack", "claim", "meet", "release", "settle_nodes", "settle_workflows", "reach", "needs", "gate", "poll_queues")
+HOT = (
+    "ack",
+    "claim",
+    "claim_behind",
+    "meet",
+    "release",
+    "settle_nodes",
+    "settle_workflows",
+    "reach",
+    "needs",
+    "gate",
+    "poll_queues",
+)
 
 
 def test_a_statement_uses_the_index_it_names(examined: Examined):

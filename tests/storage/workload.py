@@ -10,7 +10,7 @@ from typing import Any
 from tenuto.job import Job
 from tenuto.outcome import DONE, GATED, Discard, Outcome, Record, settle
 from tenuto.storage import reading, steer, store, upkeep
-from tests.storage.build import DAY, AnyJob, Flow, graph, new_id
+from tests.storage.build import DAY, NOON, AnyJob, Flow, graph, new_id
 from tests.storage.examine import Examiner
 
 TTL = timedelta(hours=1)
@@ -74,7 +74,16 @@ class Work:
 
     def everything(self) -> None:
         """Run every verb."""
-        for part in (self.plain, self.release, self.many_workflows, self.cascade, self.gate, self.steer, self.upkeep):
+        for part in (
+            self.plain,
+            self.behind,
+            self.release,
+            self.many_workflows,
+            self.cascade,
+            self.gate,
+            self.steer,
+            self.upkeep,
+        ):
             part()
         self.rescue()
         self.prune()
@@ -85,6 +94,12 @@ class Work:
         queue = next(self._queues)
         self.examiner.run(store.enqueue, [Job("w", {"n": n}, queue=queue) for n in range(self.batch)])
         self._ack(self._claim(queue), DONE)
+
+    def behind(self) -> None:
+        """Jobs of two priorities, claimed behind a place in one of them."""
+        queue = next(self._queues)
+        self.examiner.run(store.enqueue, [Job("w", {"n": n}, queue=queue, priority=n % 2) for n in range(self.batch)])
+        self._ack(self._claim(queue, behind={0: (NOON - DAY, new_id())}), DONE)
 
     def release(self) -> None:
         """A workflow as wide as the batch: each step releases one, and all of them a join."""
@@ -188,12 +203,12 @@ class Work:
         self.examiner.run(flow.enqueue)
         return flow
 
-    def _claim(self, queue: str, *, suspect: bool = False) -> list[AnyJob]:
+    def _claim(self, queue: str, *, suspect: bool = False, behind: Any = None) -> list[AnyJob]:
         self.producer = new_id()
         self.examiner.run(upkeep.register, [_producer(self.producer, "node", queue)], TTL)
         if suspect:
             return list(self.examiner.run(store.claim_suspect, queue, self.producer, "node"))
-        return list(self.examiner.run(store.claim, queue, self.batch + 1, self.producer, "node"))
+        return list(self.examiner.run(store.claim, queue, self.batch + 1, self.producer, "node", behind))
 
     def _ack(self, jobs: list[AnyJob], outcome: Outcome) -> Any:
         assert len(jobs) >= self.batch

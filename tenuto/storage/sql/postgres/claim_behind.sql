@@ -1,4 +1,4 @@
--- claim_behind: like claim, but from where the last claim ended in each priority: rows that left before that point, and
+-- claim_behind: like claim, but from where the last claim ended in each priority. Rows that left before that point, and
 --               that no vacuum may remove because some transaction is old, are not walked again.
 -- in:    queue text, demand int, producer uuid, node text, places json, now timestamptz
 -- out:   id uuid, state text, queue text, worker text, args text, meta text, tags text, errors text, attempt int,

@@ -1,5 +1,5 @@
--- claim_behind: like claim, but from where the last claim ended. SQLite keeps no dead rows in its indexes: here both
---               begin at the head.
+-- claim_behind: like claim, but from where the last claim ended in each priority. SQLite keeps no dead rows in its
+--               indexes: here both begin at the head.
 -- in:    queue text, demand int, producer uuid, node text, places json, now timestamptz
 -- out:   id uuid, state text, queue text, worker text, args text, meta text, tags text, errors text, attempt int,
 --        max_attempts int, priority int, epoch int, timeout bigint, inserted_at timestamptz, scheduled_at
