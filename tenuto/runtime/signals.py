@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final
 
@@ -10,7 +10,7 @@ STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def stop_signals(hurry: Callable[[], None] | None) -> Iterator[asyncio.Event]:
+def stop_signals(hurry: Callable[[], None] | None) -> Generator[asyncio.Event]:
     """An event that the first signal sets; each one after it calls `hurry`, if there is one, in the event loop."""
     told, loop = asyncio.Event(), asyncio.get_running_loop()
 

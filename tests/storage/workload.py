@@ -74,16 +74,9 @@ class Work:
 
     def everything(self) -> None:
         """Run every verb."""
-        for part in (
-            self.plain,
-            self.behind,
-            self.release,
-            self.many_workflows,
-            self.cascade,
-            self.gate,
-            self.steer,
-            self.upkeep,
-        ):
+        self.plain()
+        self.behind()
+        for part in (self.release, self.many_workflows, self.cascade, self.gate, self.steer, self.upkeep):
             part()
         self.rescue()
         self.prune()
