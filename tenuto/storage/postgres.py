@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
@@ -39,16 +38,9 @@ T = TypeVar("T")
 OLDEST: Final = 140000
 CONNECT_WITHIN: Final = 5  # seconds for one try
 WAIT_FOR_LINE: Final = 5.0  # seconds for a free connection of the pool
+# No prepared statements: a plan kept from when a table was empty reads a full one whole (an ack of 1,000 steps beside
+# 300,000 jobs: 2,240 ms against 75), and PgBouncer may hand the next statement to another session.
 SESSION: Final[dict[str, Any]] = {"autocommit": True, "prepare_threshold": None}
-# The statements whose plans are kept: making one takes 0.4 to 0.7 ms, running it as little as 0.07.
-KEPT: Final = frozenset(
-    {
-        *("claim", "claim_behind", "claim_suspect", "needs", "enqueue", "enqueue_nodes", "enqueue_edges"),
-        *("reach", "ack", "gate", "cascade", "settle_nodes", "meet", "release", "settle_workflows", "store_result"),
-    }
-)
-MEASURE_EVERY: Final = 1.0  # seconds
-SIZES: Final = "select pg_relation_size('{schema}.jobs') / 8192, pg_relation_size('{schema}.edges') / 8192"
 KEEPALIVE: Final = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -72,9 +64,6 @@ class Postgres(Database):
         self._connections = connections
         self._pool = self._new_pool()
         self._under_way: set[asyncio.Task[Any]] = set()
-        self._texts: dict[str, bytes] = {}
-        self._sizes = ""
-        self._measured = -MEASURE_EVERY
 
     def _new_pool(self) -> "AsyncConnectionPool[AsyncConnection[Row]]":
         return AsyncConnectionPool(
@@ -139,30 +128,9 @@ class Postgres(Database):
             return end.value  # type: ignore[no-any-return]
 
     async def _execute(self, connection: AsyncConnection[Row], asked: Call) -> list[Row]:
-        statement, is_kept = self.statements[asked.name], asked.name in KEPT
-        if is_kept and time.monotonic() - self._measured >= MEASURE_EVERY:
-            await self._measure(connection)
-        text = self._texts.get(asked.name) or self._text(statement, is_kept)
-        cursor = await connection.execute(text, _inputs(statement, asked, self.now), prepare=is_kept)
+        statement = self.statements[asked.name]
+        cursor = await connection.execute(statement.text.encode(), _inputs(statement, asked, self.now))
         return await cursor.fetchall() if statement.outputs else []
-
-    async def _measure(self, connection: AsyncConnection[Row]) -> None:
-        """See how large the tables are. A plan is kept no longer than they stay within twice their size.
-
-        One that was made when a table was empty reads a full one whole: an ack of 1,000 steps beside 300,000 jobs took
-        2,240 ms with it, and 75 without.
-        """
-        self._measured = time.monotonic()
-        cursor = await connection.execute(SIZES.replace("{schema}", self._marks["{schema}"]).encode())
-        sizes = " ".join(str(pages.bit_length()) for row in await cursor.fetchall() for pages in row)
-        if sizes != self._sizes:
-            self._sizes, self._texts = sizes, {}
-
-    def _text(self, statement: Statement, is_kept: bool) -> bytes:
-        """The statement as it is sent. A kept one says the sizes it was planned for, and so is another at others."""
-        text = f"{statement.text} -- {self._sizes}" if is_kept else statement.text
-        self._texts[statement.name] = text.encode()
-        return self._texts[statement.name]
 
     async def migrate(self, verb: Callable[P, Verb[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         async with _outages(), self._pool.connection() as connection, connection.transaction():
