@@ -295,9 +295,9 @@ class Tenuto:
     ) -> list[str]:
         """Make jobs due again at once, with room for one more attempt; the ids it changed.
 
-        Nothing happens to one that runs, is due, or waits for its needs. A step's stored result is cleared unless
-        `keep_results`, and its workflow lives again. Raises NeedsUnmet for a step named here whose own need ended
-        badly, EmptyFilter and InvalidRequest.
+        Nothing happens to one that runs, is due, or waits for its needs. Steps of one workflow run in their order. A
+        step's stored result is cleared unless `keep_results`, and its workflow lives again. Raises NeedsUnmet for a
+        step named here whose own need ended badly, EmptyFilter and InvalidRequest.
         """
         options = {"keep_results": keep_results, "strict": jobs is not None}
         return await self._steer("retry", jobs, which, steer.retry, **options)

@@ -32,10 +32,12 @@ TenutoError
 │   └── NotStarted, WrongLoop   the app is not open, or belongs to another event loop
 ├── StorageError            the database
 │   ├── StorageUnavailable      it does not answer; nothing is known of the last write
+│   ├── StorageBusy             others hold the rows, or are always first; nothing was written
 │   ├── StorageRejected         it refused what it was given
 │   ├── SchemaError: NotMigrated, SchemaTooNew, LiveNodes
 │   ├── SQLiteTooOld, PostgresTooOld
 │   └── Forked                  a child process used its parent's connection
+├── TaskExited              a task that a job had started raised SystemExit
 ├── JobTimedOut             one attempt ran longer than its timeout
 └── WaitTimedOut            a wait ended first; what was waited for goes on
 """
@@ -358,8 +360,8 @@ class StorageUnavailable(StorageError):
     """The database does not answer. Whether the last write happened is not known; repeating it is safe."""
 
 
-class StorageBusy(StorageUnavailable):
-    """Another session holds a row that had to be changed, and does not let go. Nothing was written."""
+class StorageBusy(StorageError):
+    """Others hold rows that had to be changed, or were first again and again. Nothing was written; try again."""
 
 
 class StorageRejected(StorageError):

@@ -44,13 +44,13 @@ TERMINAL: Final = frozenset({COMPLETED, CANCELLED, DISCARDED})
 
 TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
     SUSPENDED: frozenset({AVAILABLE, SCHEDULED, CANCELLED}),  # released; or a need ended badly
-    SCHEDULED: frozenset({AVAILABLE, CANCELLED}),  # staged
+    SCHEDULED: frozenset({AVAILABLE, CANCELLED, SUSPENDED}),  # staged; suspended: retried together with its need
     AVAILABLE: frozenset({EXECUTING, SCHEDULED, CANCELLED}),  # claimed; or moved to a later time
     EXECUTING: frozenset({COMPLETED, RETRYABLE, SCHEDULED, AVAILABLE, SUSPENDED, CANCELLED, DISCARDED}),
-    RETRYABLE: frozenset({AVAILABLE, CANCELLED}),  # staged
-    COMPLETED: frozenset({AVAILABLE}),  # the three last by an operator's retry, and by nothing else
-    CANCELLED: frozenset({AVAILABLE}),
-    DISCARDED: frozenset({AVAILABLE}),
+    RETRYABLE: frozenset({AVAILABLE, CANCELLED, SUSPENDED}),  # as scheduled
+    COMPLETED: frozenset({AVAILABLE, SUSPENDED}),  # the three last by an operator's retry, and by nothing else
+    CANCELLED: frozenset({AVAILABLE, SUSPENDED}),
+    DISCARDED: frozenset({AVAILABLE, SUSPENDED}),
 }
 """Every change of state there is. A deleted or pruned job is gone, which is no state."""
 

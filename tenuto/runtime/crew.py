@@ -166,16 +166,18 @@ class Crew:
     async def _come_back(self) -> None:
         """Give back what is done (nobody may have taken it yet), close the ended leases, open new ones."""
         ended = self.node.producers
-        for producer in list(self._producers.values()):
-            await producer.settled()
+        working = [producer for producer in self._producers.values() if not producer.is_stopping]
+        await asyncio.gather(*(producer.settled() for producer in working))
         while not self._stopping:
             try:
                 await self.node.leave(ended)
-                await self.node.join(list(self._producers))
+                await self.node.join([producer.queue for producer in working if not producer.is_stopping])
                 break
             except StorageError as error:
                 self.node.away(error)
                 await asyncio.sleep(0.3)  # before the next try
+        stopped = [self.node.lease_on(producer.queue) for producer in working if producer.queue not in self._producers]
+        await self.node.leave(filter(None, stopped))
         for producer in self._producers.values():
             producer.wake(suspects=True)
 

@@ -12,18 +12,21 @@ AnyJob: TypeAlias = Job[Any, Any]
 
 SLOW: Final = 0.01  # seconds; a claim from the head takes 1 to 3 ms where it walks over nothing
 REST: Final = 10  # times the time that a slow one took, until the next from the head
+REST_AT_MOST: Final = 1.0  # seconds
 
 
 class Cursor:
     """How to claim from one queue: from the head, or for a while behind the last claim where the head is slow.
 
     While some transaction is old, PostgreSQL keeps every row version that has left the head of the queue, and each
-    claim walks over all of them. What becomes due before the cursor (a retry, a released step) waits for the next
-    claim from the head, for which a tenth of the time is always left.
+    claim walks over all of them. After two slow claims in a row that found something, the next ones begin where the
+    last one ended. What becomes due before that place (a retry, a released step) waits for the next claim from the
+    head, a second at most.
     """
 
     def __init__(self) -> None:
         self._places: dict[int, tuple[datetime, str]] = {}  # by priority
+        self._slow_ones = 0
         self._rests_until = 0.0
 
     async def claim(self, run: Callable[..., Any], queue: str, demand: int, producer: str, node: str) -> list[AnyJob]:
@@ -33,8 +36,10 @@ class Cursor:
             jobs: list[AnyJob] = await run(store.claim, queue, demand, producer, node, self._places)
         else:
             jobs = await run(store.claim, queue, demand, producer, node)
-            took = time.monotonic() - began
-            self._rests_until = began + took * (1 + REST) if took > SLOW else 0.0
+            now = time.monotonic()
+            self._slow_ones = self._slow_ones + 1 if jobs and now - began > SLOW else 0
+            if self._slow_ones > 1:
+                self._rests_until = now + min(REST * (now - began), REST_AT_MOST)
             if len(jobs) == demand:
                 self._places = {}  # it ended in the middle of what is due
         self._places |= {job.priority: (job.scheduled_at, job.id) for job in jobs if job.scheduled_at is not None}

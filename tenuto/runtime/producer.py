@@ -24,7 +24,8 @@ AnyJob = Job[Any, Any]
 GRACE_FOR_STOPPED: Final = 0.5  # seconds until an attempt that was told to stop is settled without it
 HALF_EMPTY_WAIT: Final = 0.005  # seconds to wait for more slots before taking fewer than half of them
 GIVE_UP_AFTER: Final = 10.0  # seconds that a stopping node waits for a database that is away
-LOCKED_AGAIN_AFTER: Final = 5.0  # seconds until an ack is tried again whose row another session holds
+PATIENT, HASTY = "500ms", "50ms"  # how long an ack waits for rows that another session holds
+PARKED_AT_MOST: Final = 30.0  # seconds until an ack is tried again whose row another session holds
 ACKED_AT_ONCE: Final = 1000
 
 
@@ -43,7 +44,8 @@ class Producer:
         self._attempts: dict[tuple[str, int], Attempt] = {}  # each holds a slot until its code has ended
         self._acks: list[Ack] = []
         self._sending: list[Ack] = []
-        self._locked: list[Ack] = []  # tried again later
+        self._parked: dict[tuple[str, int], Ack] = {}  # another session holds their rows
+        self._parking: asyncio.Task[None] | None = None
         self._wanted = asyncio.Event()  # something may be due
         self._changed = asyncio.Event()  # a slot, a setting or the node's state may have changed
         self._given = asyncio.Event()  # there are acks
@@ -52,6 +54,7 @@ class Producer:
         self._in_doubt = False  # a claim's answer may have been lost
         self._stopping = False
         self._draining = False
+        self._has_ended = False
         self._tasks: list[asyncio.Task[None]] = []
 
     # ── from outside ──
@@ -113,13 +116,18 @@ class Producer:
         self._draining = True
         self._given.set()
         await asyncio.wait([giving], timeout=GIVE_UP_AFTER)
-        for task in self._tasks:
+        for task in (*self._tasks, *([self._parking] if self._parking else [])):
             task.cancel()  # the database is away: the leases will end, and others take over
+        self._has_ended = True
+        self._changed.set()
 
     async def settled(self) -> None:
-        """Wait until the attempts that were told to stop have ended, and every ack has reached the database."""
+        """Wait until the attempts that were told to stop have ended and their acks have reached the database.
+
+        Not for those whose rows another session holds: they are fenced, and come when they can.
+        """
         await self._until_empty(GRACE_FOR_STOPPED * 2)
-        while self._unacked():
+        while (self._acks or self._sending) and not self._has_ended:
             self._changed.clear()
             await self._changed.wait()
 
@@ -216,18 +224,16 @@ class Producer:
     async def _disown(self, producer: str) -> None:
         """Give back what the database thinks runs here and does not: the answer of a claim was lost."""
         running = [id for (id, _), attempt in self._attempts.items() if not attempt.is_settled]
-        known = [*running, *(ack.id for ack in self._unacked())]
+        known = [*running, *(ack.id for ack in (*self._acks, *self._sending, *self._parked.values()))]
         lost = await self._node.database.run(upkeep.disown, [producer], known)
         self._in_doubt = False
         self._node.counters["repairs"] += len(lost.ids)
 
     def _room(self) -> int:
-        if self.paused or not self._node.alive or len(self._unacked()) > 2 * self.limit + ACKED_AT_ONCE:
+        unacked = len(self._acks) + len(self._sending)
+        if self.paused or not self._node.alive or unacked > 2 * self.limit + ACKED_AT_ONCE:
             return 0
         return min(self.limit - len(self._attempts), ACKED_AT_ONCE)
-
-    def _unacked(self) -> list[Ack]:
-        return self._acks + self._sending + self._locked
 
     async def _has_room(self) -> bool:
         """Wait for a free slot, and a moment longer for half of them: fewer, fuller claims. False when stopping."""
@@ -289,7 +295,7 @@ class Producer:
     # ── giving back ──
 
     async def _give_loop(self) -> None:
-        while not self._draining or self._acks or self._locked:
+        while not self._draining or self._acks:
             await self._given.wait()
             self._given.clear()
             while self._acks:
@@ -298,11 +304,11 @@ class Producer:
                 self._sending = []
                 self._changed.set()
 
-    async def _give_back(self, acks: Sequence[Ack]) -> None:
+    async def _give_back(self, acks: Sequence[Ack], patience: str = PATIENT) -> None:
         """One ack for all that finished meanwhile, however long the database is away."""
         while True:
             try:
-                await self._ack(acks)
+                await self._ack(acks, patience)
                 return
             except StorageBusy:
                 await self._give_in_parts(acks)
@@ -319,23 +325,32 @@ class Producer:
                 await asyncio.sleep(random.uniform(0.5, 1.0))
 
     async def _give_in_parts(self, acks: Sequence[Ack]) -> None:
-        """Another session holds a row of one of these: give back the others, and that one later."""
-        if len(acks) == 1:
-            self._locked += acks
-            asyncio.get_running_loop().call_later(LOCKED_AGAIN_AFTER, self._give_locked)
+        """Another session holds rows of some of these: give back the others now, and those when it has let go."""
+        if len(acks) > 1:
+            part = -(-len(acks) // 8)
+            for start in range(0, len(acks), part):
+                await self._give_back(acks[start : start + part], HASTY)
             return
-        part = -(-len(acks) // 8)
-        for start in range(0, len(acks), part):
-            await self._give_back(acks[start : start + part])
+        self._parked |= {(ack.id, ack.epoch): ack for ack in acks}
+        if self._parking is None:
+            self._parking = asyncio.create_task(self._give_parked())
 
-    def _give_locked(self) -> None:
-        self._acks, self._locked = self._acks + self._locked, []
-        self._given.set()
+    async def _give_parked(self) -> None:
+        """Try them again one by one, beside the others and ever more rarely."""
+        pause = 1.0
+        while self._parked:
+            await asyncio.sleep(pause)
+            for ack in tuple(self._parked.values()):
+                await self._give_back([ack], HASTY)
+            pause = min(2 * pause, PARKED_AT_MOST)
+        self._parking = None
 
-    async def _ack(self, acks: Sequence[Ack]) -> None:
+    async def _ack(self, acks: Sequence[Ack], patience: str) -> None:
         began = time.monotonic()
-        settled = await self._node.database.run(store.ack, acks)
+        settled = await self._node.database.run(store.ack, acks, patience)
         self._node.back()
+        for ack in acks if self._parked else ():
+            self._parked.pop((ack.id, ack.epoch), None)
         stale = len(acks) - len(settled.ids)
         if stale:
             self._node.counters["stale"] += stale

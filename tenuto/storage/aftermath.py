@@ -1,12 +1,13 @@
 """Aftermath: what the ending of jobs means for the steps behind them and for their workflows."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from tenuto.job import AVAILABLE, CANCELLED, DISCARDED
-from tenuto.storage.database import Row, Verb, call
+from tenuto.storage.database import Call, Row, Verb, call
 
+PATIENCE: Final = "2s"
 BAD: Final = frozenset({CANCELLED, DISCARDED, "deleted"})  # endings that an edge has to forgive
 
 
@@ -35,6 +36,15 @@ class Settled(NamedTuple):
     ids: list[str]  # the jobs it changed, in no order
     due: set[str]  # queues in which something became due
     finished: list[Finished]
+
+
+def reach(ids: Iterable[str], bad: Iterable[str] = (), *, patience: str = PATIENCE, is_free: bool = False) -> Call:
+    """Lock every job that the ending of `ids` may change, and of the `bad` ones all behind them; the ids it locked.
+
+    Waits for other sessions as long as `patience` says, also later in this transaction; with `is_free` it passes over
+    what they hold.
+    """
+    return call("reach_free" if is_free else "reach", ids=list(ids), bad=list(bad), patience=patience)
 
 
 def aftermath(ended: Sequence[Ended], results: Mapping[str, str | None]) -> Verb[Settled]:

@@ -21,7 +21,7 @@ from tenuto.job import (
     check_tags,
     id_of,
 )
-from tenuto.storage.aftermath import Ended, Settled, aftermath, count_fates, count_needs
+from tenuto.storage.aftermath import Ended, Settled, aftermath, count_fates, count_needs, reach
 from tenuto.storage.database import Verb, call, last
 from tenuto.storage.store import CANCELLED_BY_OPERATOR, AnyJob, micros, to_job
 
@@ -125,7 +125,7 @@ def match(which: Filter, after: str | None) -> Verb[list[str]]:
 
 def cancel(ids: Sequence[str]) -> Verb[Steered]:
     """Cancel jobs: at once those that are not running; a running one is told, and its ending turns into cancelled."""
-    yield call("reach", ids=list(ids), bad=list(ids))
+    yield reach(ids, ids)
     rows = yield call("cancel", ids=list(ids), error=CANCELLED_BY_OPERATOR)
     settled = yield from aftermath([Ended(*row) for row in rows if row[1] != EXECUTING], {})
     return Steered([row[0] for row in rows], [row[0] for row in rows if row[1] == EXECUTING], settled)
@@ -134,11 +134,11 @@ def cancel(ids: Sequence[str]) -> Verb[Steered]:
 def retry(ids: Sequence[str], *, keep_results: bool = False, strict: bool = True) -> Verb[Steered]:
     """Make jobs due again at once: any that is not running, due or waiting for its needs.
 
-    A step's workflow lives again, and steps behind it that wait, or are retried later, wait for it once more.
-    Stored results of what is retried are cleared unless `keep_results`. A step whose needs are unmet is passed
-    over, or with `strict` refused as NeedsUnmet, and then nothing is changed.
+    A step's workflow lives again, and steps behind it that wait, or are retried with it or later, wait for it once
+    more. Stored results of what is retried are cleared unless `keep_results`. A step with a need that ended without
+    meeting it is passed over, or with `strict` refused as NeedsUnmet, and then nothing is changed.
     """
-    yield call("reach", ids=list(ids), bad=[])
+    yield reach(ids)
     rows = yield call("retry", ids=list(ids))
     done = {row[0] for row in rows}
     if strict and len(done) < len(ids):
@@ -162,7 +162,7 @@ def _refuse_unmet(ids: Sequence[str]) -> Verb[None]:
 
 def delete(ids: Sequence[str]) -> Verb[Steered]:
     """Delete jobs that are not running. Steps behind an unfinished one are cancelled unless they ignore it."""
-    yield call("reach", ids=list(ids), bad=list(ids))
+    yield reach(ids, ids)
     rows = yield call("delete", ids=list(ids))
     gone = [Ended(*row)._replace(state="deleted") for row in rows if row[1] not in TERMINAL]
     settled = yield from aftermath(gone, {})
@@ -172,7 +172,7 @@ def delete(ids: Sequence[str]) -> Verb[Steered]:
 def update(ids: Sequence[str], changes: Changes) -> Verb[Steered]:
     """Change fields of jobs that neither run nor ended. A workflow's identifiers stay in meta. Raises InvalidJob."""
     asked = as_stored(changes)
-    yield call("reach", ids=list(ids), bad=[])
+    yield reach(ids)
     rows = (yield call("fetch", ids=list(ids))) if "meta" in changes else []
     metas = {row[0]: _meta(to_job(row).meta, changes.get("meta", {})) for row in rows}
     rows = yield call("update", changes=[{**asked, "id": id, "meta": metas.get(id)} for id in sorted(ids)])

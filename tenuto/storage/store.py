@@ -22,7 +22,7 @@ from tenuto.job import (
     JobState,
 )
 from tenuto.outcome import Ack
-from tenuto.storage.aftermath import BAD, Ended, Settled, aftermath
+from tenuto.storage.aftermath import BAD, Ended, Settled, aftermath, reach
 from tenuto.storage.database import LostRace, Row, Verb, call, last
 
 AnyJob: TypeAlias = Job[Any, Any]
@@ -210,18 +210,20 @@ def _take(mine: Needs, name: str, result: str | None, has_result: bool, met: boo
 # ── ack ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def ack(acks: Sequence[Ack]) -> Verb[Settled]:
+def ack(acks: Sequence[Ack], patience: str = "500ms") -> Verb[Settled]:
     """Give attempts back, with all that follows for the steps behind them, in one transaction.
 
     Fenced by epoch: an attempt that is no longer the job's changes nothing and is not in the answer's ids.
-    Plain jobs are one statement; what a workflow needs beyond it derives from what the fence let through.
+    Plain jobs are one statement; what a workflow needs beyond it derives from what the fence let through. Rows that
+    another session holds are waited for as long as `patience` says.
     """
     ordered = sorted(acks, key=_attempt)
     if all(ack.workflow_id is None for ack in ordered):
-        rows = yield last("ack", acks=_documents(ordered), cancelled=CANCELLED_BY_OPERATOR)
+        rows = yield last("ack", acks=_documents(ordered), cancelled=CANCELLED_BY_OPERATOR, patience=patience)
         return _settled(rows)
-    yield call("reach", ids=[ack.id for ack in ordered], bad=[ack.id for ack in ordered if ack.state in _MAY_CASCADE])
-    rows = yield from _give_back(ordered)
+    bad = [ack.id for ack in ordered if ack.state in _MAY_CASCADE]
+    yield reach([ack.id for ack in ordered], bad, patience=patience)
+    rows = yield from _give_back(ordered, patience)
     after = yield from aftermath(
         [Ended(*row) for row in rows if row[1] in TERMINAL],
         {ack.id: ack.result for ack in ordered},  # of two attempts of one job only the later can have settled
@@ -233,12 +235,12 @@ def _attempt(ack: Ack) -> tuple[str, int]:
     return ack.id, ack.epoch
 
 
-def _give_back(ordered: Sequence[Ack]) -> Verb[list[Row]]:
+def _give_back(ordered: Sequence[Ack], patience: str) -> Verb[list[Row]]:
     gated = [{"id": ack.id, "epoch": ack.epoch} for ack in ordered if ack.state is SUSPENDED]
     rows = (yield call("gate", acks=gated, cancelled=CANCELLED_BY_OPERATOR)) if gated else []
     ended = [ack for ack in ordered if ack.state is not SUSPENDED]
     if ended:
-        rows += yield call("ack", acks=_documents(ended), cancelled=CANCELLED_BY_OPERATOR)
+        rows += yield call("ack", acks=_documents(ended), cancelled=CANCELLED_BY_OPERATOR, patience=patience)
     return rows
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from tenuto.errors import LiveNodes, NotMigrated, SchemaTooNew
 from tenuto.failure import entry
-from tenuto.storage.aftermath import Ended, Settled, aftermath
+from tenuto.storage.aftermath import Ended, Settled, aftermath, reach
 from tenuto.storage.database import Verb, call, last
 from tenuto.storage.store import CANCELLED_BY_OPERATOR, micros
 
@@ -80,19 +80,22 @@ def expire(producers: Sequence[str]) -> Verb[None]:
 
 
 def resign(producers: Sequence[str]) -> Verb[Settled]:
-    """Close leases, giving back unspent whatever is still held in their names."""
-    settled = yield from disown(producers, ())
+    """Close leases, giving back unspent whatever is still held in their names.
+
+    What another session holds is left: it belongs to nobody then, and is rescued later.
+    """
+    settled = yield from disown(producers, (), is_free=True)
     yield call("resign", producers=list(producers))
     return settled
 
 
-def disown(producers: Sequence[str], running: Sequence[str]) -> Verb[Settled]:
+def disown(producers: Sequence[str], running: Sequence[str], *, is_free: bool = False) -> Verb[Settled]:
     """Give back, unspent and unsuspected, what living producers hold and do not run: a claim's lost answer."""
     held = yield call("held", producers=list(producers), except_ids=list(running), strays=False)
-    ids = [row[0] for row in held]
-    if not ids:
+    if not held:
         return Settled([], set(), [])
-    yield call("reach", ids=ids, bad=[])
+    locked = {row[0] for row in (yield reach([row[0] for row in held], is_free=is_free))}
+    ids = [row[0] for row in held if row[0] in locked]
     rows = yield call("disown", ids=ids, producers=list(producers), cancelled=CANCELLED_BY_OPERATOR)
     return (yield from _taken_back([Ended(*row) for row in rows]))
 
@@ -125,19 +128,21 @@ def rescue(*, judge: bool, node: str | None = None) -> Verb[Rescued]:
 
     Without `judge` only from processes that are known to be gone (a node whose database was away waits one
     lease before it judges others); a `node` whose own lease has ended judges nobody. Each death is one suspicion
-    against all jobs that ran in the process; the third death of the only suspect in a process discards it.
+    against all jobs that ran in the process; the third death of the only suspect in a process discards it. A job
+    whose row another session holds is left to the next sweep, and so are the producers.
     """
     dead = yield call("dead", judge=judge, node=node)
     gone = [row[0] for row in dead]
     held = yield call("held", producers=gone, except_ids=[], strays=True)
     ended: list[Ended] = []
     if held:
-        ids = [row[0] for row in held]
-        yield call("reach", ids=ids, bad=[id for id, suspicions in held if suspicions >= 2])
+        bad = [id for id, suspicions in held if suspicions >= 2]
+        locked = {row[0] for row in (yield reach([row[0] for row in held], bad, is_free=True))}
+        ids = [row[0] for row in held if row[0] in locked]
         rows = yield call("rescue", ids=ids, producers=gone, error=POISONED, cancelled=CANCELLED_BY_OPERATOR)
         ended = [Ended(*row) for row in rows]
     settled = yield from _taken_back(ended)
-    if dead:
+    if dead and len(ended) == len(held):
         yield call("resign", producers=gone)
     discarded = [job.id for job in ended if job.state == "discarded"]
     return Rescued({row[1] for row in dead}, settled.ids, discarded, settled)

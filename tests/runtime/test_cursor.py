@@ -70,32 +70,67 @@ async def test_a_head_that_is_fast_is_always_claimed_from(queue: Queue) -> None:
     assert queue.asked == ["head"] * 3
 
 
-async def test_after_a_slow_claim_the_next_ones_begin_behind_it(queue: Queue) -> None:
+@pytest.fixture
+async def resting(queue: Queue) -> Cursor:
+    """A cursor that has met two slow claims, the last of which gave the job of minute 2."""
     mine, queue.slow = Cursor(), 0.05
-    queue.add(1, 2)
-    assert await queue.claim(mine) == [1, 2]
-    queue.add(0, 3)
-    queue.add(-9, priority=5)
-
-    assert await queue.claim(mine) == [3, -9]  # in a priority it has seen nothing of, all is behind it
-    assert queue.asked == ["head", "behind"]
+    for minute in (1, 2):
+        queue.add(minute)
+        assert await queue.claim(mine) == [minute]
+    queue.asked.clear()
+    return mine
 
 
-async def test_what_became_due_before_the_place_is_found_after_ten_times_the_slow_claim(queue: Queue) -> None:
+async def test_one_slow_claim_is_an_accident(queue: Queue) -> None:
     mine, queue.slow = Cursor(), 0.05
     queue.add(2)
     await queue.claim(mine)
+    queue.slow = 0.001
     queue.add(1)
-    assert await queue.claim(mine) == []
+
+    assert await queue.claim(mine) == [1]
+    assert queue.asked == ["head", "head"]
+
+
+async def test_slow_claims_that_find_nothing_are_no_sign(queue: Queue) -> None:
+    mine, queue.slow = Cursor(), 0.05
+
+    assert [await queue.claim(mine) for _ in range(3)] == [[], [], []]
+    assert queue.asked == ["head"] * 3
+
+
+async def test_after_slow_claims_the_next_ones_begin_behind_the_last(queue: Queue, resting: Cursor) -> None:
+    queue.add(0, 3)
+    queue.add(-9, priority=5)
+
+    assert await queue.claim(resting) == [3, -9]  # in a priority it has seen nothing of, all is behind it
+    assert queue.asked == ["behind"]
+
+
+async def test_what_became_due_before_the_place_is_found_a_little_later(queue: Queue, resting: Cursor) -> None:
+    queue.add(1)
+    assert await queue.claim(resting) == []
 
     queue.now += cursor.REST * queue.slow
-    assert await queue.claim(mine) == [1]
-    assert queue.asked == ["head", "behind", "head"]
+    assert await queue.claim(resting) == [1]
+    assert queue.asked == ["behind", "head"]
+
+
+async def test_a_claim_that_took_for_ever_hides_nothing_for_more_than_a_second(queue: Queue) -> None:
+    mine, queue.slow = Cursor(), 30.0
+    for minute in (1, 2):
+        queue.add(minute)
+        await queue.claim(mine)
+    queue.add(0)
+    assert await queue.claim(mine) == []
+
+    queue.now += cursor.REST_AT_MOST
+    assert await queue.claim(mine) == [0]
 
 
 async def test_a_claim_that_took_all_it_may_goes_on_where_it_ended(queue: Queue) -> None:
     mine, queue.slow = Cursor(), 0.05
-    queue.add(*range(6))
+    queue.add(*range(8))
 
-    assert [await queue.claim(mine, 2) for _ in range(3)] == [[0, 1], [2, 3], [4, 5]]
-    assert queue.asked == ["head", "behind", "behind"]
+    assert [await queue.claim(mine, 2) for _ in range(4)] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert queue.asked == ["head", "head", "behind", "behind"]

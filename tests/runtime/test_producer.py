@@ -29,10 +29,10 @@ async def test_a_row_that_the_database_refuses_is_discarded_and_its_batch_goes_o
     bad = jobs[7].id
 
     def refuse_one(ack: Callable[..., Verb[Any]]) -> Callable[..., Verb[Any]]:
-        def changed(acks: list[Ack]) -> Verb[Any]:
+        def changed(acks: list[Ack], *patience: str) -> Verb[Any]:
             if any(each.id == bad and each.state is COMPLETED for each in acks):
                 raise StorageRejected("planted")
-            return (yield from ack(acks))
+            return (yield from ack(acks, *patience))
 
         return changed
 
@@ -79,11 +79,11 @@ async def test_a_database_error_during_an_ack_loses_nothing(app: Tenuto, monkeyp
     failures = iter([StorageUnavailable("gone"), RuntimeError("a bug"), StorageUnavailable("gone again")])
 
     def fail_at_first(ack: Callable[..., Verb[Any]]) -> Callable[..., Verb[Any]]:
-        def changed(acks: list[Ack]) -> Verb[Any]:
+        def changed(acks: list[Ack], *patience: str) -> Verb[Any]:
             error = next(failures, None)
             if error is not None:
                 raise error
-            return (yield from ack(acks))
+            return (yield from ack(acks, *patience))
 
         return changed
 
@@ -116,10 +116,10 @@ async def test_an_ack_is_kept_when_even_its_quarantine_is_refused(app: Tenuto, m
     refusals = iter(range(4))
 
     def refuse_at_first(ack: Callable[..., Verb[Any]]) -> Callable[..., Verb[Any]]:
-        def changed(acks: list[Ack]) -> Verb[Any]:
+        def changed(acks: list[Ack], *patience: str) -> Verb[Any]:
             if next(refusals, None) is not None:
                 raise StorageRejected("planted")
-            return (yield from ack(acks))
+            return (yield from ack(acks, *patience))
 
         return changed
 

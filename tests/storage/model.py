@@ -224,16 +224,25 @@ class Model:
 
     def may_retry(self, id: Id) -> bool:
         job = self.jobs.get(id)
-        return job is not None and job.waiting_on == 0 and job.state in {SCHEDULED, RETRYABLE, *TERMINAL}
+        if job is None or job.state not in {SCHEDULED, RETRYABLE, *TERMINAL}:
+            return False
+        return job.waiting_on == 0 or all(self._is_to_come(need) for need in self._unmet_needs(id))
 
     def is_refused(self, id: Id) -> bool:
         job = self.jobs.get(id)
-        return job is not None and job.waiting_on > 0 and job.state in TERMINAL
+        return job is not None and job.waiting_on > 0 and job.state in TERMINAL and not self.may_retry(id)
+
+    def _unmet_needs(self, id: Id) -> list[Id]:
+        return [need for child, need in self.edges if child == id and (child, need) not in self.met]
+
+    def _is_to_come(self, id: Id) -> bool:
+        return id in self.jobs and self.jobs[id].state not in TERMINAL
 
     def retry(self, ids: Sequence[Id], *, keep_results: bool) -> list[Id]:
         done = [id for id in ids if self.may_retry(id)]
         for job in map(self.jobs.__getitem__, done):
-            job.state, job.finished_at, job.told_at, job.suspicions = AVAILABLE, None, None, 0
+            job.state = SUSPENDED if job.waiting_on else AVAILABLE
+            job.finished_at, job.told_at, job.suspicions = None, None, 0
             job.max_attempts = max(job.max_attempts, job.attempt + 1)
             job.scheduled_at = min(job.scheduled_at, self.now)
         for step in [self.steps[id] for id in done if id in self.steps]:
@@ -249,9 +258,10 @@ class Model:
     def _unmeet(self, retried: Sequence[Id]) -> None:
         for child, need in sorted(self.met):
             job = self.jobs.get(child)
-            if need in retried and job is not None and job.state in {SUSPENDED, *TERMINAL}:
+            if need in retried and job is not None and (job.state in {SUSPENDED, *TERMINAL} or child in retried):
                 self.met.discard((child, need))
                 job.waiting_on += 1
+                job.state = SUSPENDED if job.state == AVAILABLE else job.state
 
     def delete(self, ids: Sequence[Id]) -> list[Id]:
         gone = [self.jobs[id] for id in ids if id in self.jobs and self.jobs[id].state != EXECUTING]

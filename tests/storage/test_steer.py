@@ -17,6 +17,7 @@ from tests.storage.build import (
     SECOND,
     AnyJob,
     Claimer,
+    chain,
     complaints,
     diamond,
     graph,
@@ -310,15 +311,34 @@ async def test_a_step_waits_once_more_for_a_need_that_is_run_again(clock, claime
     assert (await stored(clock, flow["c"])).state == AVAILABLE
 
 
-async def test_a_step_that_ended_is_not_retried_while_its_need_runs_again(clock, claimer):
+async def test_a_step_that_is_retried_while_its_need_runs_again_waits_for_it(clock, claimer):
     flow = graph({"a": "", "b": "a"})
     await clock.run(flow.enqueue)
     await claimer.end_steps(flow, a=DONE)
     await claimer.end_steps(flow, b=Discard("no"))
     await clock.run(steer.retry, flow.ids("a"))
 
-    with pytest.raises(NeedsUnmet, match=flow["b"].id):
-        await clock.run(steer.retry, flow.ids("b"))
+    await clock.run(steer.retry, flow.ids("b"))
+    assert await states(clock, flow) == {"a": AVAILABLE, "b": SUSPENDED}
+    assert await complaints(clock) == {}
+
+    await claimer.end_steps(flow, a=DONE)
+    assert await states(clock, flow) == {"a": COMPLETED, "b": AVAILABLE}
+
+
+async def test_steps_that_are_retried_together_run_in_their_order(clock, claimer):
+    flow = chain(3)
+    await clock.run(flow.enqueue)
+    for step in ("s0", "s1", "s2"):
+        await claimer.end_steps(flow, **{step: DONE})
+
+    await clock.run(steer.retry, flow.ids())
+
+    for step in ("s0", "s1", "s2"):
+        assert [name for name, state in (await states(clock, flow)).items() if state == AVAILABLE] == [step]
+        assert await complaints(clock) == {}
+        await claimer.end_steps(flow, **{step: DONE})
+    assert (await workflow_of(clock, flow)).outcome == "completed"
 
 
 async def test_a_step_that_runs_again_does_not_stop_those_behind_it(clock, claimer):

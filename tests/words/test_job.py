@@ -39,9 +39,9 @@ def test_every_state_has_its_row_in_the_table():
     assert set(TRANSITIONS) == set(JobState)
 
 
-def test_only_an_operator_leads_out_of_a_terminal_state_and_only_to_available():
+def test_only_an_operator_leads_out_of_a_terminal_state_to_be_due_or_to_wait_for_a_need():
     assert {COMPLETED, CANCELLED, DISCARDED} == TERMINAL
-    assert all(TRANSITIONS[state] == {AVAILABLE} for state in TERMINAL)
+    assert all(TRANSITIONS[state] == {AVAILABLE, SUSPENDED} for state in TERMINAL)
     assert [state for state in JobState if state.is_terminal] == [COMPLETED, CANCELLED, DISCARDED]
 
 

@@ -1,6 +1,6 @@
 -- ack: give attempts back. Fenced by epoch: an attempt that is no longer the job's changes nothing. An operator's
 --      cancel that came first turns any ending into cancelled.
--- in:    acks json, cancelled text, now timestamptz
+-- in:    acks json, cancelled text, patience text, now timestamptz
 -- out:   id uuid, state text, queue text, workflow_id uuid, has_dependents boolean
 -- lock:  jobs by id
 -- plan:  jobs_pkey
@@ -17,7 +17,7 @@ b as materialized (
     from a
     join {schema}.jobs j on j.id = a.id and j.epoch = a.epoch
     where coalesce(j.state = 'executing', false)  -- so that old statistics of what runs do not choose the plan
-        and (select set_config('lock_timeout', '2s', true)) is not null  -- a stranger's lock is not waited for long
+        and (select set_config('lock_timeout', %(patience)s, true)) is not null  -- a stranger's lock is not waited for long
     order by a.id
     for update of j
 )

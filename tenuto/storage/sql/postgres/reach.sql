@@ -1,7 +1,7 @@
 -- reach: lock, in id order and as one set, every job that the ending of :ids may change: these jobs, those
 --        behind them, and behind the :bad ones (or ones an operator cancelled) everything a cascade may reach.
 --        The arrays and the `offset 0` hold the planner to the indexes, whatever it believes of the tables.
--- in:    ids uuid[], bad uuid[]
+-- in:    ids uuid[], bad uuid[], patience text
 -- out:   id uuid
 -- lock:  jobs by id
 -- plan:  edges_needs
@@ -27,6 +27,6 @@ reached (id) as (
 select j.id
 from {schema}.jobs j
 where j.id = any(array(select id from reached))
-    and (select set_config('lock_timeout', '2s', true)) is not null  -- for the whole transaction
+    and (select set_config('lock_timeout', %(patience)s, true)) is not null  -- for the whole transaction
 order by j.id
 for update

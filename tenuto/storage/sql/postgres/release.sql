@@ -1,5 +1,5 @@
--- release: count met needs off, or a negative count on again; a suspended job that waits for nothing more becomes due,
---          at once or when it was asked.
+-- release: count met needs off: a suspended job that waits for nothing more becomes due, at once or when it was asked.
+--          A negative count is counted on again: a job that is retried together with its need waits for it.
 -- in:    counts json, now timestamptz
 -- out:   id uuid, state text, queue text
 -- lock:  the jobs are locked already, by reach
@@ -9,6 +9,7 @@ c as materialized (select * from jsonb_to_recordset(%(counts)s::jsonb) as c (id 
 update {schema}.jobs j
 set waiting_on = greatest(j.waiting_on - c.met, 0),
     state = case
+        when c.met < 0 and j.state = 'available' then 'suspended'
         when j.state <> 'suspended' or j.waiting_on > c.met then j.state
         when j.scheduled_at > t.now then 'scheduled'
         else 'available'

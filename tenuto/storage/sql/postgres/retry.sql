@@ -1,11 +1,12 @@
--- retry: make jobs due again at once, with room for one more attempt; never one that still waits for its needs.
+-- retry: make jobs due again at once, with room for one more attempt. One that waits for needs which are still to come
+--        is suspended until then; one with a need that has ended otherwise is left as it is.
 -- in:    ids uuid[], now timestamptz
 -- out:   id uuid, queue text, workflow_id uuid
 -- lock:  the jobs are locked already, by reach
 -- plan:  jobs_pkey
 with t as materialized (select coalesce(%(now)s::timestamptz, clock_timestamp()) as now)
 update {schema}.jobs j
-set state = 'available',
+set state = case when j.waiting_on = 0 then 'available' else 'suspended' end,
     max_attempts = greatest(j.max_attempts, j.attempt + 1),
     scheduled_at = least(j.scheduled_at, t.now),
     finished_at = null,
@@ -14,5 +15,10 @@ set state = 'available',
 from t
 where j.id = any(%(ids)s::uuid[])
     and j.state in ('scheduled', 'retryable', 'completed', 'cancelled', 'discarded')
-    and j.waiting_on = 0
+    and (j.waiting_on = 0 or (j.state in ('completed', 'cancelled', 'discarded') and not exists (
+        select 1
+        from {schema}.edges e
+        left join {schema}.jobs n on n.id = e.needs_id
+        where e.job_id = j.id and not e.met and coalesce(n.state in ('completed', 'cancelled', 'discarded'), true)
+    )))
 returning j.id, j.queue, j.workflow_id

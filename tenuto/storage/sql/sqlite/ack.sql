@@ -1,6 +1,6 @@
 -- ack: give attempts back. Fenced by epoch: an attempt that is no longer the job's changes nothing. An operator's
 --      cancel that came first turns any ending into cancelled.
--- in:    acks json, cancelled text, now timestamptz
+-- in:    acks json, cancelled text, patience text, now timestamptz
 -- out:   id uuid, state text, queue text, workflow_id uuid, has_dependents boolean
 -- lock:  the write lock is held
 -- plan:  sqlite_autoindex_jobs_1
@@ -37,5 +37,5 @@ set state = case when jobs.cancel_requested_at is null then a.state else 'cancel
         when jobs.cancel_requested_at is not null or a.state in ('completed', 'cancelled', 'discarded') then t.now
     end
 from a, t
-where jobs.id = a.id and jobs.epoch = a.epoch and jobs.state = 'executing'
+where jobs.id = a.id and jobs.epoch = a.epoch and jobs.state = 'executing' and :patience is not null
 returning id, state, queue, workflow_id, has_dependents

@@ -1,5 +1,5 @@
--- release: count met needs off, or a negative count on again; a suspended job that waits for nothing more becomes due,
---          at once or when it was asked.
+-- release: count met needs off: a suspended job that waits for nothing more becomes due, at once or when it was asked.
+--          A negative count is counted on again: a job that is retried together with its need waits for it.
 -- in:    counts json, now timestamptz
 -- out:   id uuid, state text, queue text
 -- lock:  the write lock is held
@@ -11,6 +11,7 @@ c as materialized (select json_extract(value, '$.id') as id, json_extract(value,
 update jobs
 set waiting_on = max(jobs.waiting_on - c.met, 0),
     state = case
+        when c.met < 0 and jobs.state = 'available' then 'suspended'
         when jobs.state <> 'suspended' or jobs.waiting_on > c.met then jobs.state
         when jobs.scheduled_at > t.now then 'scheduled'
         else 'available'

@@ -1,4 +1,5 @@
--- retry: make jobs due again at once, with room for one more attempt; never one that still waits for its needs.
+-- retry: make jobs due again at once, with room for one more attempt. One that waits for needs which are still to come
+--        is suspended until then; one with a need that has ended otherwise is left as it is.
 -- in:    ids uuid[], now timestamptz
 -- out:   id uuid, queue text, workflow_id uuid
 -- lock:  the write lock is held
@@ -7,7 +8,7 @@ with t (now) as (
     select coalesce(:now, cast((julianday('now') - 2440587.5) * 86400000000.0 as integer))
 )
 update jobs
-set state = 'available',
+set state = case when waiting_on = 0 then 'available' else 'suspended' end,
     max_attempts = max(max_attempts, attempt + 1),
     scheduled_at = min(scheduled_at, (select now from t)),
     finished_at = null,
@@ -15,5 +16,10 @@ set state = 'available',
     suspicions = 0
 where id in (select value from json_each(:ids))
     and state in ('scheduled', 'retryable', 'completed', 'cancelled', 'discarded')
-    and waiting_on = 0
+    and (waiting_on = 0 or (state in ('completed', 'cancelled', 'discarded') and not exists (
+        select 1
+        from edges e
+        left join jobs n on n.id = e.needs_id
+        where e.job_id = jobs.id and not e.met and coalesce(n.state in ('completed', 'cancelled', 'discarded'), 1)
+    )))
 returning id, queue, workflow_id

@@ -1,0 +1,30 @@
+-- reach_free: like reach, but a job that another session holds is passed over, and is not in the answer.
+-- in:    ids uuid[], bad uuid[], patience text
+-- out:   id uuid
+-- lock:  jobs, but none that another session holds
+-- plan:  edges_needs
+with recursive doomed (id) as (
+    select j.id
+    from {schema}.jobs j
+    where j.id = any(%(ids)s::uuid[]) and (j.id = any(%(bad)s::uuid[]) or j.cancel_requested_at is not null)
+    union
+    select e.job_id
+    from doomed d
+    cross join lateral (
+        select e.job_id from {schema}.edges e where e.needs_id = d.id and not e.met offset 0
+    ) e
+),
+ending (id) as (
+    select unnest(%(ids)s::uuid[]) union select id from doomed
+),
+reached (id) as (
+    select id from ending
+    union
+    select e.job_id from {schema}.edges e where e.needs_id = any(array(select id from ending))
+)
+select j.id
+from {schema}.jobs j
+where j.id = any(array(select id from reached))
+    and (select set_config('lock_timeout', %(patience)s, true)) is not null  -- for the whole transaction
+order by j.id
+for update skip locked
