@@ -146,7 +146,7 @@ FENCES = [
         "runtime/producer.py",
         r'"500ms", "50ms"',
         '"200s", "200s"',
-        "tests/runtime/test_producer.py::test_a_row_that_another_session_locks_holds_up_no_other",
+        "tests/runtime/test_parked.py::test_a_row_that_another_session_locks_holds_up_no_other",
     ),
     Fence(
         "A claim whose answer was lost is given back",

@@ -16,6 +16,7 @@ from tenuto.runtime.cursor import Cursor
 from tenuto.runtime.executor import Attempt, Executor
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier, tell_settled
+from tenuto.runtime.parked import Parked
 from tenuto.storage import store, upkeep
 from tenuto.storage.database import Hint
 
@@ -25,7 +26,6 @@ GRACE_FOR_STOPPED: Final = 0.5  # seconds until an attempt that was told to stop
 HALF_EMPTY_WAIT: Final = 0.005  # seconds to wait for more slots before taking fewer than half of them
 GIVE_UP_AFTER: Final = 10.0  # seconds that a stopping node waits for a database that is away
 PATIENT, HASTY = "500ms", "50ms"  # how long an ack waits for rows that another session holds
-PARKED_AT_MOST: Final = 30.0  # seconds until an ack is tried again whose row another session holds
 ACKED_AT_ONCE: Final = 1000
 
 
@@ -44,8 +44,7 @@ class Producer:
         self._attempts: dict[tuple[str, int], Attempt] = {}  # each holds a slot until its code has ended
         self._acks: list[Ack] = []
         self._sending: list[Ack] = []
-        self._parked: dict[tuple[str, int], Ack] = {}  # another session holds their rows
-        self._parking: asyncio.Task[None] | None = None
+        self._parked = Parked(lambda acks: self._give_back(acks, HASTY))
         self._wanted = asyncio.Event()  # something may be due
         self._changed = asyncio.Event()  # a slot, a setting or the node's state may have changed
         self._given = asyncio.Event()  # there are acks
@@ -116,8 +115,9 @@ class Producer:
         self._draining = True
         self._given.set()
         await asyncio.wait([giving], timeout=GIVE_UP_AFTER)
-        for task in (*self._tasks, *([self._parking] if self._parking else [])):
+        for task in self._tasks:
             task.cancel()  # the database is away: the leases will end, and others take over
+        self._parked.stop()
         self._has_ended = True
         self._changed.set()
 
@@ -224,7 +224,7 @@ class Producer:
     async def _disown(self, producer: str) -> None:
         """Give back what the database thinks runs here and does not: the answer of a claim was lost."""
         running = [id for (id, _), attempt in self._attempts.items() if not attempt.is_settled]
-        known = [*running, *(ack.id for ack in (*self._acks, *self._sending, *self._parked.values()))]
+        known = [*running, *(ack.id for ack in (*self._acks, *self._sending)), *self._parked.ids]
         lost = await self._node.database.run(upkeep.disown, [producer], known)
         self._in_doubt = False
         self._node.counters["repairs"] += len(lost.ids)
@@ -309,48 +309,25 @@ class Producer:
         while True:
             try:
                 await self._ack(acks, patience)
-                return
+                return None
             except StorageBusy:
-                await self._give_in_parts(acks)
-                return
+                return await self._parked.cut(acks)
             except StorageUnavailable as error:
                 self._node.away(error)
                 await asyncio.sleep(random.uniform(0.05, 0.3))  # before the next try
             except StorageRejected as error:
                 acks = await self._split(acks, error)
                 if not acks:
-                    return
+                    return None
             except Exception as error:  # noqa: BLE001 - no ack is dropped, whatever happens; it is told
                 telemetry.emit("service.exception", service=f"producer {self.queue}", error=error)
                 await asyncio.sleep(random.uniform(0.5, 1.0))
-
-    async def _give_in_parts(self, acks: Sequence[Ack]) -> None:
-        """Another session holds rows of some of these: give back the others now, and those when it has let go."""
-        if len(acks) > 1:
-            part = -(-len(acks) // 8)
-            for start in range(0, len(acks), part):
-                await self._give_back(acks[start : start + part], HASTY)
-            return
-        self._parked |= {(ack.id, ack.epoch): ack for ack in acks}
-        if self._parking is None:
-            self._parking = asyncio.create_task(self._give_parked())
-
-    async def _give_parked(self) -> None:
-        """Try them again one by one, beside the others and ever more rarely."""
-        pause = 1.0
-        while self._parked:
-            await asyncio.sleep(pause)
-            for ack in tuple(self._parked.values()):
-                await self._give_back([ack], HASTY)
-            pause = min(2 * pause, PARKED_AT_MOST)
-        self._parking = None
 
     async def _ack(self, acks: Sequence[Ack], patience: str) -> None:
         began = time.monotonic()
         settled = await self._node.database.run(store.ack, acks, patience)
         self._node.back()
-        for ack in acks if self._parked else ():
-            self._parked.pop((ack.id, ack.epoch), None)
+        self._parked.forget(acks)
         stale = len(acks) - len(settled.ids)
         if stale:
             self._node.counters["stale"] += stale

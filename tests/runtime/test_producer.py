@@ -3,16 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import psycopg
-
 from tenuto import Tenuto, telemetry
 from tenuto.errors import StorageRejected, StorageUnavailable
-from tenuto.job import COMPLETED, DISCARDED, EXECUTING, Job
+from tenuto.job import COMPLETED, DISCARDED, Job
 from tenuto.outcome import Ack
 from tenuto.storage import store
 from tenuto.storage.database import Verb
-from tests.kit import Gate, Obey, drain, eventually
-from tests.storage.conftest import only_on_postgres
+from tests.kit import Obey, drain, eventually
 
 AnyJob = Job[Any, Any]
 
@@ -130,24 +127,3 @@ async def test_an_ack_is_kept_when_even_its_quarantine_is_refused(app: Tenuto, m
         return (await app.fetch(made)).state is DISCARDED
 
     await eventually(is_discarded, within=5)
-
-
-@only_on_postgres
-async def test_a_row_that_another_session_locks_holds_up_no_other(app: Tenuto) -> None:
-    gate = Gate()
-    jobs = await app.enqueue([Obey.wait_at(gate) for _ in range(10)])
-    await eventually(lambda: gate.waiting == 10)
-
-    async def ended_are(ids: set[str]) -> bool:
-        return {job.id for job in await app.find(state=COMPLETED)} == ids
-
-    async with await psycopg.AsyncConnection.connect(app.config.url) as other:
-        await other.execute("select 1 from tenuto.jobs where id = %s for update", (jobs[3].id,))
-        gate.open()
-        more = await app.enqueue([Obey.ok() for _ in range(20)])
-        others = {job.id for job in (*jobs, *more)} - {jobs[3].id}
-        await eventually(lambda: ended_are(others))
-        assert (await app.fetch(jobs[3])).state is EXECUTING
-        await other.rollback()
-
-    await eventually(lambda: ended_are({*others, jobs[3].id}))
