@@ -166,8 +166,8 @@ class Job(Generic[Args, Result]):
         return job
 
     @classmethod
-    def of(cls, **fields: Any) -> Self:
-        """A Job of fields known to be right (a stored row): nothing is checked, which is four times as fast."""
+    def of(cls, fields: dict[str, Any]) -> Self:
+        """A Job of fields known to be right (a stored row), kept as they are: unchecked is four times as fast."""
         job = object.__new__(cls)
         object.__setattr__(job, "__dict__", fields)
         return job

@@ -65,7 +65,7 @@ def _storable(job: Job[Any, Any]) -> Job[Any, Any]:
             f"type {type(job).__name__}; make a Job with new()"
         )
     if job.inserted_at is not None or job.existing:
-        return Job.of(**{name: getattr(job, name) for name in _CONTENT})
+        return Job.of({name: getattr(job, name) for name in _CONTENT})
     if job.workflow_id is not None or job.waiting_on:
         raise InvalidJob(f"job {job.id} is a step, and is stored with its workflow; enqueue the Workflow")
     if job.state is not AVAILABLE:

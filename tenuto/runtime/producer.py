@@ -10,7 +10,7 @@ from typing import Any, Final
 from tenuto import telemetry
 from tenuto.context import Needs
 from tenuto.errors import StorageBusy, StorageRejected, StorageUnavailable
-from tenuto.job import AVAILABLE, Job, Signal
+from tenuto.job import AVAILABLE, Job
 from tenuto.outcome import RELEASED, STOPPED, Ack, Discard, Failed, Released, Stopped, settle
 from tenuto.runtime.cursor import Cursor
 from tenuto.runtime.executor import Attempt, Executor
@@ -251,9 +251,8 @@ class Producer:
     # ── running ──
 
     def _start(self, job: AnyJob, needs: Needs) -> None:
-        attempt = Attempt(job.replace(signal=Signal()), needs)
-        self._attempts[job.id, job.epoch] = attempt
-        attempt.task = asyncio.create_task(self._run(attempt))
+        self._attempts[job.id, job.epoch] = attempt = Attempt(job, needs)
+        attempt.task = asyncio.Task(self._run(attempt), loop=asyncio.get_running_loop())
 
     async def _run(self, attempt: Attempt) -> None:
         try:
@@ -347,6 +346,6 @@ class Producer:
             return acks[len(acks) // 2 :]
         (bad,) = acks
         telemetry.emit("queue.quarantine", queue=self.queue, id=bad.id, error=error)
-        plain = Job.of(id=bad.id, epoch=bad.epoch, workflow_id=bad.workflow_id, has_dependents=bad.has_dependents)
+        plain = Job.of({key: getattr(bad, key) for key in ("id", "epoch", "workflow_id", "has_dependents")})
         await asyncio.sleep(random.uniform(0.05, 0.3))  # an ack is never dropped, even if this one is refused too
         return [settle(plain, Discard(f"the database refused its outcome: {error}"))]

@@ -20,7 +20,7 @@ Row: TypeAlias = tuple[Any, ...]
 
 
 class Call(NamedTuple):
-    """One statement by name with its inputs. After the `is_last` one of a verb nothing follows: it may commit."""
+    """One statement by name with its inputs. A first one that `is_last` may commit: what follows changes nothing."""
 
     name: str
     inputs: Mapping[str, Any]
@@ -37,7 +37,7 @@ def call(name: str, /, **inputs: Any) -> Call:
 
 
 def last(name: str, /, **inputs: Any) -> Call:
-    """Ask for the verb's last statement. A verb of one statement needs no transaction around it."""
+    """Ask for the last statement that changes anything. A verb that begins with it needs no transaction around it."""
     return Call(name, inputs, is_last=True)
 
 

@@ -113,10 +113,10 @@ class Postgres(Database):
         async with _outages(), self._pool.connection() as connection:
             try:
                 asked = next(verb)
+                if asked.is_last:
+                    asked = verb.send(await self._execute(connection, asked))
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
-            if asked.is_last:
-                return _returned(verb, await self._execute(connection, asked))
             async with connection.transaction():
                 return await self._drive_on(connection, verb, asked)
 
@@ -199,14 +199,6 @@ class _OwnLine(Blocking):
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
-
-
-def _returned(verb: Verb[T], rows: list[Row]) -> T:
-    try:
-        verb.send(rows)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-    raise AssertionError("a verb went on after its last statement")
 
 
 # ── the connection ────────────────────────────────────────────────────────────────────────────────

@@ -20,6 +20,7 @@ from tenuto.job import (
     TERMINAL,
     Job,
     JobState,
+    Signal,
 )
 from tenuto.outcome import Ack
 from tenuto.storage.aftermath import BAD, Ended, Settled, aftermath, reach
@@ -45,7 +46,7 @@ def enqueue(jobs: Sequence[AnyJob]) -> Verb[list[AnyJob]]:
     """
     stored: dict[str, AnyJob] = {}
     for chunk, documents in _packed(sorted(jobs, key=attrgetter("id"))):  # two that store the same meet in one order
-        rows = yield call("enqueue", jobs=documents)
+        rows = yield (last if len(jobs) == 1 else call)("enqueue", jobs=documents)
         new = {row[0]: row for row in rows}
         known: dict[str, AnyJob] = {} if len(new) == len(chunk) else (yield from _existing(chunk))
         for job in chunk:
@@ -169,13 +170,13 @@ def claim(
     else:
         places = [{"priority": rank, "at": micros(at - EPOCH), "id": id} for rank, (at, id) in behind.items()]
         rows = yield last("claim_behind", **asked, places=places)
-    return sorted(map(to_job, rows), key=_urgency)
+    return sorted((to_job(row, Signal()) for row in rows), key=_urgency)
 
 
 def claim_suspect(queue: str, producer: str, node: str) -> Verb[list[AnyJob]]:
     """Like `claim`, for one job that was running when a process died; such jobs never run side by side."""
     rows = yield last("claim_suspect", queue=queue, producer=producer, node=node)
-    return [to_job(row) for row in rows]
+    return [to_job(row, Signal()) for row in rows]
 
 
 def _urgency(job: AnyJob) -> tuple[Any, ...]:
@@ -245,18 +246,13 @@ def _give_back(ordered: Sequence[Ack], patience: str) -> Verb[list[Row]]:
 
 
 def _documents(acks: Iterable[Ack]) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": ack.id,
-            "epoch": ack.epoch,
-            "state": ack.state,
-            "error": ack.error,
-            "errors": ack.errors,
-            "delay": micros(ack.delay),
-            "is_spent": ack.is_spent,
-        }
-        for ack in acks
-    ]
+    documents: list[dict[str, Any]] = []
+    for ack in acks:
+        documents.append({"id": ack.id, "epoch": ack.epoch, "state": ack.state})
+        if ack.error is not None or ack.delay is not None or not ack.is_spent:
+            rest = {"error": ack.error, "errors": ack.errors, "delay": micros(ack.delay)}
+            documents[-1] |= rest | {"is_unspent": not ack.is_spent}
+    return documents
 
 
 def _settled(rows: Sequence[Row], after: Settled | None = None) -> Settled:
@@ -276,9 +272,9 @@ JOB_COLUMNS: Final = (
 )
 
 
-def to_job(row: Row) -> AnyJob:
+def to_job(row: Row, signal: Signal | None = None) -> AnyJob:
     """A row of `jobs` as a Job. Args that cannot be read stand in it as the error that says so."""
-    fields = dict(zip(JOB_COLUMNS, row, strict=True))
+    fields = dict(zip(JOB_COLUMNS, row, strict=True), signal=signal)
     fields["state"] = STATES[fields["state"]]
     fields["args"] = _decoded(fields["args"])
     fields["meta"] = {} if fields["meta"] == "{}" else _decoded(fields["meta"])
@@ -286,7 +282,7 @@ def to_job(row: Row) -> AnyJob:
     fields["errors"] = failures(fields["errors"])
     if fields["timeout"] is not None:
         fields["timeout"] = timedelta(microseconds=fields["timeout"])
-    return Job.of(**fields)
+    return Job.of(fields)
 
 
 def _tags(text: str) -> tuple[str, ...]:

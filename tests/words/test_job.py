@@ -101,7 +101,7 @@ def test_the_stored_text_of_args_goes_with_them():
 
 
 def test_a_stored_row_becomes_a_job_as_it_is():
-    assert Job.of(id="x", worker="w", args={}, priority=99).priority == 99
+    assert Job.of({"id": "x", "worker": "w", "args": {}, "priority": 99}).priority == 99
 
 
 def test_a_job_is_told_to_stop_by_its_signal_or_by_its_state():

@@ -8,10 +8,10 @@ with t as materialized (select coalesce(%(now)s::timestamptz, clock_timestamp())
 a as materialized (
     select *
     from jsonb_to_recordset(%(acks)s::jsonb) as a (
-        id uuid, epoch int, state text, error text, errors text, delay bigint, is_spent boolean)
+        id uuid, epoch int, state text, error text, errors text, delay bigint, is_unspent boolean)
 ),
 b as materialized (
-    select j.id, j.epoch, a.is_spent, a.errors, a.delay, a.state as asked,
+    select j.id, j.epoch, a.is_unspent, a.errors, a.delay, a.state as asked,
         case when j.cancel_requested_at is null then a.state else 'cancelled' end as state,
         coalesce(a.error, case when j.cancel_requested_at is not null then %(cancelled)s end) as error
     from a
@@ -23,7 +23,7 @@ b as materialized (
 )
 update {schema}.jobs j
 set state = b.state,
-    attempt = j.attempt - case when b.is_spent then 0 else 1 end,
+    attempt = j.attempt - case when b.is_unspent then 1 else 0 end,
     epoch = j.epoch + case when b.state = 'available' then 1 else 0 end,
     snoozes = j.snoozes + case when b.asked = 'scheduled' then 1 else 0 end,
     suspicions = case when b.state = 'available' then j.suspicions else 0 end,

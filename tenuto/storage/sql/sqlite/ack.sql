@@ -11,12 +11,12 @@ a as materialized (
     select
         json_extract(value, '$.id') as id, json_extract(value, '$.epoch') as epoch, json_extract(value, '$.state') as state,
         json_extract(value, '$.error') as error, json_extract(value, '$.errors') as errors, json_extract(value, '$.delay') as delay,
-        json_extract(value, '$.is_spent') as is_spent
+        json_extract(value, '$.is_unspent') as is_unspent
     from json_each(:acks)
 )
 update jobs
 set state = case when jobs.cancel_requested_at is null then a.state else 'cancelled' end,
-    attempt = jobs.attempt - case when a.is_spent then 0 else 1 end,
+    attempt = jobs.attempt - case when a.is_unspent then 1 else 0 end,
     epoch = jobs.epoch + case when a.state = 'available' and jobs.cancel_requested_at is null then 1 else 0 end,
     snoozes = jobs.snoozes + case when a.state = 'scheduled' then 1 else 0 end,
     suspicions = case when a.state = 'available' and jobs.cancel_requested_at is null then jobs.suspicions else 0 end,
