@@ -15,6 +15,7 @@ from tenuto.storage.database import ANYTHING, Hint
 Subscriber: TypeAlias = Callable[[Hint], None]
 
 TOGETHER: Final = 0.02  # seconds over which hints to other processes are collected, after the first
+OURS_FIRST: Final = 0.003  # seconds that this process's own claim has the database to itself: it starts 0.9 ms sooner
 
 
 class Notifier:
@@ -50,7 +51,7 @@ class Notifier:
         return lambda: self._subscribers.discard(subscriber)
 
     def tell(self, hints: Iterable[Hint]) -> None:
-        """Say that something changed: at once in this process, within 20 ms in others."""
+        """Say that something changed: at once in this process, within some 20 ms in others."""
         for hint in hints:
             self._hear(hint)
             self._outgoing.add(hint)
@@ -74,6 +75,8 @@ class Notifier:
     async def _tell_others(self) -> None:
         while True:
             await self._told.wait()
+            if self._subscribers:
+                await asyncio.sleep(OURS_FIRST)
             self._told.clear()
             with suppress(StorageError):
                 await self._flush()
