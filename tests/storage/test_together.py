@@ -1,6 +1,7 @@
 """Enqueues that are asked for at the same time are stored as one, and each caller gets its own answer."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -243,3 +244,31 @@ async def test_a_store_that_was_cancelled_before_it_began_leaves_its_callers_to_
 
     assert all(isinstance(each, Job) for each in answers)
     assert cancelled[0].cancelled()
+
+
+def test_an_app_that_is_opened_on_another_loop_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Tenuto(f"sqlite:///{tmp_path / 'jobs.db'}")
+
+    async def hang(*_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    async def leave_with_enqueues_under_way() -> None:
+        async with app:
+            with monkeypatch.context() as patch:
+                patch.setattr(app.database, "run", hang)
+                left.extend(asyncio.create_task(app.enqueue(Obey.ok())) for _ in range(3))
+                await asyncio.sleep(0)
+
+    async def enqueue() -> bool:
+        async with app:
+            return (await asyncio.wait_for(app.enqueue(Obey.ok()), 10)).existing
+
+    left: list[asyncio.Task[Any]] = []
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(leave_with_enqueues_under_way())
+
+    assert asyncio.run(enqueue()) is False
+    for task in left:
+        task.cancel()
+    loop.run_until_complete(asyncio.wait(left))
+    loop.close()
