@@ -23,8 +23,8 @@ from tenuto import telemetry
 from tenuto.app import Tenuto
 from tenuto.cli.door import REFUSED
 from tenuto.errors import ConfigError
+from tenuto.runtime.signals import STOPPING
 
-STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
 LONG_LIFE: Final = 60.0  # seconds; a child that dies after them is started again at once
 LONGEST_DELAY: Final = 30.0  # seconds
 WORKING: Final = b"w"  # what a child says
@@ -39,7 +39,9 @@ def supervise(count: int, words: Sequence[str], settings: Mapping[str, Any]) -> 
     The first one starts alone. If it refuses its module, its settings or the database, that is told once, by itself,
     and its code is given back; the others start as soon as it works.
     """
-    code = asyncio.run(Supervisor(count, words, settings).run())
+    with asyncio.Runner() as runner:
+        code = runner.run(Supervisor(count, words, settings).run())
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # or one would end it when the loop lets go of its handlers
     for stopping in STOPPING:
         signal.signal(stopping, signal.SIG_IGN)  # it ends anyway, and with this code
     return code
@@ -89,12 +91,18 @@ class Supervisor:
         return self._code
 
     def _signalled(self) -> None:
-        """Pass it on: the first one stops the children, the next ones hurry them."""
+        """Pass it on: the first one stops the children, the second one hurries them.
+
+        A child whose event loop is blocked hears neither, so the next ones kill those that are still there.
+        """
         for child in self._living.values():
             if self._signals == 0:
                 child.stop()
-            else:
+            elif self._signals == 1:
                 child.hurry()
+            else:
+                _tell(logging.WARNING, "process.kill", process=child.number, pid=child.pid)
+                child.kill()
         self._signals += 1
         self._stop()
 
@@ -199,6 +207,11 @@ class Child:
         """Tell it not to wait for the rest of the grace."""
         with suppress(OSError):
             self._line.send(HURRY)
+
+    def kill(self) -> None:
+        """End it as it is; its jobs run again once its lease has run out."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
 
 
 def _tenuto() -> list[str]:

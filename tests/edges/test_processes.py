@@ -18,12 +18,13 @@ import pytest
 
 from tenuto import Job, Tenuto, job
 from tenuto.cli.processes import delay_after, flags
+from tenuto.runtime.signals import STOPPING
 from tests.conftest import OpenApp
 from tests.edges.test_work import ON_SQLITE, Worker, environment, pending, refused
 from tests.kit import eventually
 
 JOBS = """
-import asyncio
+import asyncio, time
 from pathlib import Path
 from tenuto import job
 
@@ -35,6 +36,11 @@ async def short() -> None:
 async def until(path: str) -> None:
     while not Path(path).exists():
         await asyncio.sleep(0.02)
+
+@job(queue="slow")
+async def block() -> None:
+    while True:
+        time.sleep(60)
 """
 NEVER = "no-such-file"
 
@@ -47,6 +53,11 @@ async def short() -> None:
 @job(name="shop.until", queue="slow")
 async def until(path: str) -> None:
     """The module's: it ends when there is such a file."""
+
+
+@job(name="shop.block", queue="slow")
+async def block() -> None:
+    """The module's: its event loop does nothing else any more."""
 
 
 class Family(Worker):
@@ -318,6 +329,51 @@ async def test_a_second_signal_to_the_parent_hurries_all(start, store):
     assert await family.ended() == 0
     assert time.monotonic() - began < 10
     assert await store.nodes() == ()
+
+
+@ON_SQLITE
+async def test_a_third_signal_to_the_parent_kills_a_child_that_hears_nothing(start, store):
+    family = start(2, "--queues", "slow=1", "--grace", "0.2")
+    children = await family.at_work(2)
+    number = await family.home_of(await store.enqueue(block.new()))
+    other = 3 - number
+
+    for _ in range(2):
+        family.signal()
+        await eventually(lambda: not pending(family))
+    await eventually(lambda: not is_alive(children[other]))
+    assert is_alive(children[number])
+    family.signal()
+
+    assert await family.ended() == 0
+    (killed,) = family.events("process.kill")
+    assert (killed["level"], killed["process"], killed["pid"]) == ("warning", number, children[number])
+    ends = {end["process"]: end.get("signal", end.get("code")) for end in family.events("process.end")}
+    assert ends == {number: "SIGKILL", other: 0}
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_to_a_parent_that_has_ended_its_work_does_not_change_its_code(number):
+    code = f"""
+import asyncio, os, sys
+from tenuto.cli import processes
+
+async def run(self):
+    for stopping in processes.STOPPING:
+        asyncio.get_running_loop().add_signal_handler(stopping, print)
+    return 3
+
+def close(runner, close=asyncio.Runner.close):
+    close(runner)
+    os.kill(os.getpid(), {int(number)})
+
+processes.Supervisor.run = run
+asyncio.Runner.close = close
+sys.exit(processes.supervise(2, [], {{}}))
+"""
+    ran = subprocess.run([sys.executable, "-c", code], env=environment(), timeout=30, check=False)
+
+    assert ran.returncode == 3
 
 
 @ON_SQLITE
