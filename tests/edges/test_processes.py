@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -220,6 +221,22 @@ def test_a_file_of_this_folder_is_not_taken_for_the_standard_librarys(folder, tm
 
     assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
     assert "there is no module 'nowhere'" in ran.stderr
+
+
+def test_the_options_of_the_interpreter_go_on_to_the_children(folder):
+    (folder / "told.py").write_text(
+        "import json, sys\nflags = sys.flags.optimize, sys.flags.dont_write_bytecode\n"
+        "json.dump([flags, sys._xoptions, sys.warnoptions], open('told', 'w'))\n"
+    )
+    options = ["-OO", "-B", "-Xutf8=1", "-X", "faulthandler", "-W", "error::UserWarning", "-Wignore::ImportWarning"]
+    command = [sys.executable, *options, "-m", "tenuto", "work", "told", "--processes", "2"]
+    subprocess.run(command, cwd=folder, env=environment(), stderr=subprocess.DEVNULL, timeout=30, check=False)
+
+    assert json.loads((folder / "told").read_text()) == [
+        [2, 1],
+        {"utf8": "1", "faulthandler": True},
+        ["error::UserWarning", "ignore::ImportWarning"],
+    ]
 
 
 # ── children that die ─────────────────────────────────────────────────────────────────────────────
