@@ -67,7 +67,6 @@ class Tenuto:
         self.database = open_database(config)
         self._node = Node(self.database, config.node, config.lease)
         self._notifier = Notifier(self._node)
-        self._together = Together(self.database)
 
     def configure(self, **settings: Any) -> None:
         """Change settings before the app is opened, by the names its constructor has; None leaves one as it is.
@@ -107,6 +106,7 @@ class Tenuto:
             await self._prepare_tables()
             self._notifier.start()
             self._loop = asyncio.get_running_loop()
+            self._together = Together(self.database)
             self._is_open = True
             if self.config.queues:
                 await self._work_on(self.config.queues)

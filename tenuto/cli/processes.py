@@ -23,10 +23,17 @@ from tenuto import telemetry
 from tenuto.app import Tenuto
 from tenuto.cli.door import REFUSED
 from tenuto.errors import ConfigError
+from tenuto.runtime.signals import STOPPING
 
-STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
 LONG_LIFE: Final = 60.0  # seconds; a child that dies after them is started again at once
 LONGEST_DELAY: Final = 30.0  # seconds
+LETTERS: Final = {  # of Python's options, by their names in sys.flags
+    "optimize": "O",
+    "dont_write_bytecode": "B",
+    "ignore_environment": "E",
+    "no_user_site": "s",
+    "isolated": "I",
+}
 WORKING: Final = b"w"  # what a child says
 HURRY: Final = b"h"  # what a parent says
 
@@ -39,7 +46,9 @@ def supervise(count: int, words: Sequence[str], settings: Mapping[str, Any]) -> 
     The first one starts alone. If it refuses its module, its settings or the database, that is told once, by itself,
     and its code is given back; the others start as soon as it works.
     """
-    code = asyncio.run(Supervisor(count, words, settings).run())
+    with asyncio.Runner() as runner:
+        code = runner.run(Supervisor(count, words, settings).run())
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # or one would end it when the loop lets go of its handlers
     for stopping in STOPPING:
         signal.signal(stopping, signal.SIG_IGN)  # it ends anyway, and with this code
     return code
@@ -89,12 +98,18 @@ class Supervisor:
         return self._code
 
     def _signalled(self) -> None:
-        """Pass it on: the first one stops the children, the next ones hurry them."""
+        """Pass it on: the first one stops the children, the second one hurries them.
+
+        A child whose event loop is blocked hears neither, so the next ones kill those that are still there.
+        """
         for child in self._living.values():
             if self._signals == 0:
                 child.stop()
-            else:
+            elif self._signals == 1:
                 child.hurry()
+            else:
+                _tell(logging.WARNING, "process.kill", process=child.number, pid=child.pid)
+                child.kill()
         self._signals += 1
         self._stop()
 
@@ -200,15 +215,28 @@ class Child:
         with suppress(OSError):
             self._line.send(HURRY)
 
+    def kill(self) -> None:
+        """End it as it is; its jobs run again once its lease has run out."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
+
 
 def _tenuto() -> list[str]:
-    """The command that runs this very program.
+    """The command that runs this very program, by a Python with the options that this one was given.
 
     The script `tenuto` finds no module in the current folder before its own are imported; `-P` keeps that so, or a
     file called json.py there would be taken for the standard library's.
     """
     is_module = sys.modules["__main__"].__spec__ is not None and not sys.flags.safe_path
-    return [sys.executable, *([] if is_module else ["-P"]), "-m", "tenuto"]
+    return [sys.executable, *_options_of_python(), *([] if is_module else ["-P"]), "-m", "tenuto"]
+
+
+def _options_of_python() -> list[str]:
+    """The options of this interpreter, as far as it knows them: one letter each, -X and -W."""
+    letters = [f"-{letter * getattr(sys.flags, flag)}" for flag, letter in LETTERS.items() if getattr(sys.flags, flag)]
+    given: Mapping[str, str | bool] = sys._xoptions  # pyright: ignore[reportPrivateUsage] - documented, with this name
+    named = [f"-X{name}" if value is True else f"-X{name}={value}" for name, value in given.items()]
+    return [*letters, *named, *(f"-W{each}" for each in sys.warnoptions)]
 
 
 def _name(number: int) -> str:

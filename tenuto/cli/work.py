@@ -24,6 +24,7 @@ from tenuto.cli.processes import Parent, flags, supervise
 from tenuto.config import DEFAULT_SLOTS
 from tenuto.definition import registered
 from tenuto.errors import ConfigError
+from tenuto.runtime.signals import STOPPING
 
 LAST_WAIT: Final = 1.0  # seconds for what still runs after a graceful stop; then the process ends without it
 
@@ -164,7 +165,7 @@ def run_to_its_end(work: Coroutine[Any, Any, None]) -> None:
     loop = asyncio.new_event_loop()
     try:
         loop.run_until_complete(work)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOPPING:
             signal.signal(number, signal.SIG_IGN)  # it ends anyway, and with code 0
         is_clear = loop.run_until_complete(_without_tasks())
     finally:

@@ -1,7 +1,7 @@
 """Children: tasks that a job starts on the event loop, kept from ending the loop and all that runs on it."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 from tenuto.context import running
@@ -19,8 +19,9 @@ class Children:
         self._nodes = 0  # apps that work on this loop
 
     def __call__(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> "asyncio.Task[Any]":
-        is_of_a_job = running.get(None) is not None
-        return asyncio.Task(_contained(coroutine) if is_of_a_job else coroutine, loop=loop, **options)
+        if running.get(None) is not None and asyncio.iscoroutine(coroutine):
+            coroutine = _Contained(coroutine)
+        return asyncio.Task(coroutine, loop=loop, **options)
 
     @staticmethod
     def contain(loop: asyncio.AbstractEventLoop) -> None:
@@ -41,8 +42,33 @@ class Children:
                 loop.set_task_factory(None)
 
 
-async def _contained(coroutine: Awaitable[Any]) -> Any:
+class _Contained(Coroutine[Any, Any, Any]):
+    """A coroutine whose exits are TaskExited. To whoever asks for its name, its frame or its code it is the user's."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._coroutine = coroutine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._coroutine, name)
+
+    def __repr__(self) -> str:
+        return repr(self._coroutine)
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._coroutine.__await__()
+
+    def send(self, value: Any, /) -> Any:
+        return _step(self._coroutine.send, value)
+
+    def throw(self, *error: Any) -> Any:
+        return _step(self._coroutine.throw, *error)
+
+    def close(self) -> None:
+        _step(self._coroutine.close)
+
+
+def _step(step: Callable[..., Any], *sent: Any) -> Any:
     try:
-        return await coroutine
+        return step(*sent)
     except (SystemExit, KeyboardInterrupt) as error:
         raise TaskExited(error) from error

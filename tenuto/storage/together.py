@@ -3,25 +3,25 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tenuto.errors import StorageUnavailable
 from tenuto.storage import store
 from tenuto.storage.database import Database
-from tenuto.storage.store import AnyJob
 
 FEW: Final = 500  # jobs; whoever stores more at once has a batch already
+LANES: Final = 2  # stores under way at once: while one hangs, the other goes on
 
 
 class _Asked(NamedTuple):
-    """One caller's jobs, and where the answer goes."""
+    """One caller's jobs, and where the answer goes; who was cancelled waits for none, and there it is done."""
 
-    jobs: Sequence[AnyJob]
-    answer: "asyncio.Future[list[AnyJob]]"
+    jobs: Sequence[store.AnyJob]
+    answer: "asyncio.Future[list[store.AnyJob]]"
 
 
 class Together:
-    """Enqueues for one app. A lone one goes out at once; those asked for while it is under way share the next.
+    """Enqueues for one opening of an app. While as many are under way as there are lanes, the others share the next.
 
     Each caller's jobs are stored all or none, whatever becomes of the others'.
     """
@@ -29,27 +29,27 @@ class Together:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: deque[_Asked] = deque()
-        self._is_under_way = False
-        self._task: asyncio.Task[None] | None = None
+        self._lanes: set[asyncio.Task[Any] | None] = set()  # who stores: a caller that met a free lane, or a batch
 
-    async def enqueue(self, jobs: Sequence[AnyJob]) -> list[AnyJob]:
+    async def enqueue(self, jobs: Sequence[store.AnyJob]) -> list[store.AnyJob]:
         """What the verb `enqueue` does. Raises as `Database.run` does."""
         if len(jobs) > FEW:
             return await self._database.run(store.enqueue, jobs)
-        if self._is_under_way:
-            asked = _Asked(jobs, asyncio.get_running_loop().create_future())
-            self._waiting.append(asked)
+        if len(self._lanes) == LANES:
+            self._waiting.append(asked := _Asked(jobs, asyncio.get_running_loop().create_future()))
             return await asked.answer
-        self._is_under_way = True
+        self._lanes.add(lane := asyncio.current_task())
         try:
             return await self._database.run(store.enqueue, jobs)
         finally:
-            self._go_on()
+            self._go_on(lane)
 
-    def _go_on(self) -> None:
-        self._is_under_way = bool(self._waiting)
+    def _go_on(self, lane: asyncio.Task[Any] | None) -> None:
+        self._lanes.discard(lane)
+        self._waiting = deque(asked for asked in self._waiting if not asked.answer.done())
         if self._waiting:
-            self._task = asyncio.create_task(self._store(self._take()))
+            self._lanes.add(batch := asyncio.create_task(self._store()))
+            batch.add_done_callback(self._go_on)  # also when it is cancelled before it began
 
     def _take(self) -> list[_Asked]:
         """The next that can be stored as one: few enough, and no job twice, since the second has another answer."""
@@ -63,33 +63,34 @@ class Together:
             taken.append(self._waiting.popleft())
         return taken
 
-    async def _store(self, batch: Sequence[_Asked]) -> None:
+    async def _store(self) -> None:
+        batch = self._take()
         try:
-            stored = await self._database.run(store.enqueue, [job for asked in batch for job in asked.jobs])
+            for part in (batch, *([asked] for asked in batch)):  # first as one, then each that is still unanswered
+                if asking := [asked for asked in part if not asked.answer.done()]:
+                    await self._store_as_one(asking, batch)
+        finally:
+            for asked in batch:
+                asked.answer.cancel()  # when this was cancelled: nobody is left waiting
+
+    async def _store_as_one(self, asking: Sequence[_Asked], batch: Sequence[_Asked]) -> None:
+        """Answer those who ask, unless one of several is refused; an outage is told to the whole batch."""
+        try:
+            stored = iter(await self._database.run(store.enqueue, [job for asked in asking for job in asked.jobs]))
         except StorageUnavailable as error:
             for asked in batch:
                 _answer(asked, error)
-        except Exception:  # noqa: BLE001 - it is one caller's, who gets it below
-            for asked in batch:
-                await self._store_alone(asked)
-        else:
-            rest = iter(stored)
-            for asked in batch:
-                _answer(asked, [next(rest) for _ in asked.jobs])
-        finally:
-            self._go_on()
-
-    async def _store_alone(self, asked: _Asked) -> None:
-        try:
-            _answer(asked, await self._database.run(store.enqueue, asked.jobs))
         except Exception as error:  # noqa: BLE001 - the caller's
-            _answer(asked, error)
+            if len(asking) == 1:
+                _answer(asking[0], error)
+        else:
+            for asked in asking:
+                _answer(asked, [next(stored) for _ in asked.jobs])
 
 
-def _answer(asked: _Asked, answer: list[AnyJob] | Exception) -> None:
-    if asked.answer.done():  # its caller was cancelled
-        return
-    if isinstance(answer, Exception):
-        asked.answer.set_exception(answer)
-    else:
-        asked.answer.set_result(answer)
+def _answer(asked: _Asked, answer: list[store.AnyJob] | Exception) -> None:
+    if not asked.answer.done():
+        if isinstance(answer, Exception):
+            asked.answer.set_exception(answer)
+        else:
+            asked.answer.set_result(answer)

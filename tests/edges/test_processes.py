@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -18,12 +19,13 @@ import pytest
 
 from tenuto import Job, Tenuto, job
 from tenuto.cli.processes import delay_after, flags
+from tenuto.runtime.signals import STOPPING
 from tests.conftest import OpenApp
 from tests.edges.test_work import ON_SQLITE, Worker, environment, pending, refused
 from tests.kit import eventually
 
 JOBS = """
-import asyncio
+import asyncio, time
 from pathlib import Path
 from tenuto import job
 
@@ -35,6 +37,11 @@ async def short() -> None:
 async def until(path: str) -> None:
     while not Path(path).exists():
         await asyncio.sleep(0.02)
+
+@job(queue="slow")
+async def block() -> None:
+    while True:
+        time.sleep(60)
 """
 NEVER = "no-such-file"
 
@@ -47,6 +54,11 @@ async def short() -> None:
 @job(name="shop.until", queue="slow")
 async def until(path: str) -> None:
     """The module's: it ends when there is such a file."""
+
+
+@job(name="shop.block", queue="slow")
+async def block() -> None:
+    """The module's: its event loop does nothing else any more."""
 
 
 class Family(Worker):
@@ -211,6 +223,22 @@ def test_a_file_of_this_folder_is_not_taken_for_the_standard_librarys(folder, tm
     assert "there is no module 'nowhere'" in ran.stderr
 
 
+def test_the_options_of_the_interpreter_go_on_to_the_children(folder):
+    (folder / "told.py").write_text(
+        "import json, sys\nflags = sys.flags.optimize, sys.flags.dont_write_bytecode\n"
+        "json.dump([flags, sys._xoptions, sys.warnoptions], open('told', 'w'))\n"
+    )
+    options = ["-OO", "-B", "-Xutf8=1", "-X", "faulthandler", "-W", "error::UserWarning", "-Wignore::ImportWarning"]
+    command = [sys.executable, *options, "-m", "tenuto", "work", "told", "--processes", "2"]
+    subprocess.run(command, cwd=folder, env=environment(), stderr=subprocess.DEVNULL, timeout=30, check=False)
+
+    assert json.loads((folder / "told").read_text()) == [
+        [2, 1],
+        {"utf8": "1", "faulthandler": True},
+        ["error::UserWarning", "ignore::ImportWarning"],
+    ]
+
+
 # ── children that die ─────────────────────────────────────────────────────────────────────────────
 
 
@@ -318,6 +346,51 @@ async def test_a_second_signal_to_the_parent_hurries_all(start, store):
     assert await family.ended() == 0
     assert time.monotonic() - began < 10
     assert await store.nodes() == ()
+
+
+@ON_SQLITE
+async def test_a_third_signal_to_the_parent_kills_a_child_that_hears_nothing(start, store):
+    family = start(2, "--queues", "slow=1", "--grace", "0.2")
+    children = await family.at_work(2)
+    number = await family.home_of(await store.enqueue(block.new()))
+    other = 3 - number
+
+    for _ in range(2):
+        family.signal()
+        await eventually(lambda: not pending(family))
+    await eventually(lambda: not is_alive(children[other]))
+    assert is_alive(children[number])
+    family.signal()
+
+    assert await family.ended() == 0
+    (killed,) = family.events("process.kill")
+    assert (killed["level"], killed["process"], killed["pid"]) == ("warning", number, children[number])
+    ends = {end["process"]: end.get("signal", end.get("code")) for end in family.events("process.end")}
+    assert ends == {number: "SIGKILL", other: 0}
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_to_a_parent_that_has_ended_its_work_does_not_change_its_code(number):
+    code = f"""
+import asyncio, os, sys
+from tenuto.cli import processes
+
+async def run(self):
+    for stopping in processes.STOPPING:
+        asyncio.get_running_loop().add_signal_handler(stopping, print)
+    return 3
+
+def close(runner, close=asyncio.Runner.close):
+    close(runner)
+    os.kill(os.getpid(), {int(number)})
+
+processes.Supervisor.run = run
+asyncio.Runner.close = close
+sys.exit(processes.supervise(2, [], {{}}))
+"""
+    ran = subprocess.run([sys.executable, "-c", code], env=environment(), timeout=30, check=False)
+
+    assert ran.returncode == 3
 
 
 @ON_SQLITE

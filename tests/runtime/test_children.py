@@ -1,6 +1,9 @@
 """Tasks that a job starts: their SystemExit ends that job, not the event loop and all that runs on it."""
 
 import asyncio
+import gc
+import inspect
+import warnings
 from typing import Any
 
 import pytest
@@ -53,6 +56,101 @@ async def test_a_task_that_exits_ends_its_job_alone(app: Tenuto, which: str) -> 
     gate.open()
     await drain(app)
     assert (await app.fetch(neighbour)).state is COMPLETED
+
+
+SEEN: dict[str, Any] = {}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_seen() -> None:
+    SEEN.clear()
+
+
+@job(name="children.cancelled", max_attempts=1)
+async def cancelled() -> None:
+    for one in [leave(SystemExit), asyncio.sleep(60)]:
+        SEEN["task"] = task = asyncio.create_task(one)
+        task.cancel()
+        await asyncio.wait([task])
+        gc.collect()
+
+
+async def test_a_task_that_is_cancelled_before_it_began_leaves_no_warning(app: Tenuto) -> None:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        made = await app.enqueue(cancelled.new())
+        await drain(app)
+
+    assert (await app.fetch(made)).state is COMPLETED
+    assert SEEN["task"].cancelled()
+    assert [str(each.message) for each in warned if "never awaited" in str(each.message)] == []
+
+
+@job(name="children.late", max_attempts=1)
+async def late() -> None:
+    task = asyncio.create_task(exits_when_cancelled())
+    await asyncio.sleep(0)
+    task.cancel()
+    await task
+
+
+async def exits_when_cancelled() -> None:
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        raise SystemExit from None
+
+
+async def test_a_task_that_exits_when_it_is_cancelled_ends_its_job_alone(app: Tenuto) -> None:
+    made = await app.enqueue(late.new())
+    await drain(app)
+
+    assert "SystemExit" in (await app.fetch(made)).errors[-1].message
+
+
+@job(name="children.of_what_is_none", max_attempts=1)
+async def of_what_is_none() -> None:
+    asyncio.create_task(42)  # type: ignore[arg-type]  # noqa: RUF006
+
+
+async def test_a_task_of_what_is_no_coroutine_is_refused_as_ever(app: Tenuto) -> None:
+    made = await app.enqueue(of_what_is_none.new())
+    await drain(app)
+
+    error = (await app.fetch(made)).errors[-1]
+    assert (error.type, error.message) == ("TypeError", "a coroutine was expected, got 42")
+
+
+@job(name="children.looked_at", max_attempts=1)
+async def looked_at() -> None:
+    task = asyncio.create_task(nap(), name="tea")
+    await asyncio.sleep(0)
+    shown: Any = task.get_coro()
+    SEEN.update(
+        repr=repr(task),
+        coroutine=repr(shown),
+        name=shown.__name__,
+        state=inspect.getcoroutinestate(shown),
+        value=await task,
+    )
+    SEEN.update(frame=shown.cr_frame, code=shown.cr_code.co_name)
+
+
+async def nap() -> str:
+    await asyncio.sleep(0.001)
+    return "rested"
+
+
+async def test_a_task_shows_the_coroutine_that_the_user_wrote(app: Tenuto) -> None:
+    await app.enqueue(looked_at.new())
+    await drain(app)
+
+    assert "coro=<nap() running at " in SEEN["repr"]
+    assert "test_children.py:" in SEEN["repr"]
+    assert "name='tea'" in SEEN["repr"]
+    assert SEEN["coroutine"].startswith("<coroutine object nap at ")
+    assert (SEEN["name"], SEEN["code"], SEEN["state"]) == ("nap", "nap", inspect.CORO_SUSPENDED)
+    assert (SEEN["value"], SEEN["frame"]) == ("rested", None)
 
 
 async def test_the_loop_makes_its_tasks_itself_again_when_the_last_node_has_left(open_app: Any) -> None:
