@@ -46,7 +46,7 @@ class Subject:
 def _peer(name: str, database: Database, bulk: float, *drains: float) -> Subject:
     """A peer, whose paces at limits 10, 100 and 1,000 are `drains`, or one for all."""
     paces = {f"drain {limit}": pace for limit, pace in zip((10, 100, 1000), drains, strict=False)}
-    shown = name if database != "sqlite" or name == "huey" else f"{name} on SQLite"
+    shown = name.replace("_", ", ") if database != "sqlite" or name == "huey" else f"{name} on SQLite"
     return Subject(shown, f"peers/on_{name}", database, {"bulk": bulk, "drain": drains[-1], "diamonds": 30, **paces})
 
 
@@ -68,6 +68,7 @@ SUBJECTS: Final = (
     Subject(BARE, "limit_postgres", "postgresql", _BARE, only=_LOOPS),
     Subject(PIPELINED, "limit_postgres", "postgresql", _BARE, _PIPE, only=frozenset(_PIPE)),
     _peer("pgqueuer", "postgresql", 20_000, 2_000, 9_000, 10_000),
+    _peer("pgqueuer_capped", "postgresql", 20_000, 1_800, 7_000, 10_000),
     _peer("awa", "postgresql", 20_000, 470, 2_100, 3_500),
     _peer("oban", "postgresql", 1_500, 1_000, 2_500, 3_000),
     _peer("procrastinate", "postgresql", 8_000, 180),
