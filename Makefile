@@ -20,7 +20,7 @@ setup: $(VENV)/ready  ## make the environment (.venv) that the other commands us
 check: $(VENV)/ready  ## lint, format, types, and who may import whom
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy tenuto tests $(wildcard examples)
+	$(BIN)/mypy tenuto tests $(wildcard examples) $(wildcard bench/*.py)
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
