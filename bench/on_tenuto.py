@@ -63,6 +63,22 @@ async def single(asked: Asked) -> Figures:
     return figures | await check(asked, {"available": asked.jobs})
 
 
+async def callers(asked: Asked) -> Figures:
+    """N jobs stored by so many callers as the limit says, each of which awaits one enqueue after the other."""
+    await make_tables(asked.url)
+    each = asked.jobs // asked.limit
+
+    async def call() -> None:
+        for n in range(each):
+            await app.enqueue(noop.new(n))
+
+    async with Tenuto(asked.url) as app:
+        began = time.perf_counter()
+        await asyncio.gather(*(call() for _ in range(asked.limit)))
+        took = time.perf_counter() - began
+    return {"rate": rate(each * asked.limit, took), **await check(asked, {"available": each * asked.limit})}
+
+
 async def drain(asked: Asked) -> Figures:
     """N no-op jobs worked off; only from the word `resume` on counts."""
     async with paused(asked) as app:
@@ -150,7 +166,7 @@ def _run(scenario: Callable[[Asked], Coroutine[Any, Any, Figures]], asked: Asked
 
 
 OFFERED: Final = (
-    *(bulk, single, drain, start, open, life, diamonds, mixed),
+    *(bulk, single, callers, drain, start, open, life, diamonds, mixed),
     *(scale.fanin, scale.large, scale.backlog, scale.memory, scale.growth, scale.idle, scale.processes, scale.node),
     pinned,
 )

@@ -160,6 +160,12 @@ def _common(database: Database) -> list[Case]:
             shows=LATENCY,
             compares="p50",
         ),
+        Case(
+            *("callers", "one awaited enqueue each, by 1,000 callers", database, "callers", 1000),
+            options={"jobs": 20_000},
+            quick={"jobs": 5_000},
+            alone=True,
+        ),
         *(_drain(database, limit) for limit in (10, 100, 1000)),
         Case(
             *("start", "idle enqueue → start", database, "start"),
