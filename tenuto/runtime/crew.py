@@ -176,10 +176,10 @@ class Crew:
             except StorageError as error:
                 self.node.away(error)
                 await asyncio.sleep(0.3)  # before the next try
-        stopped = [self.node.lease_on(producer.queue) for producer in working if producer.queue not in self._producers]
-        await self.node.leave(filter(None, stopped))
         for producer in self._producers.values():
             producer.wake(suspects=True)
+        stopped = [self.node.lease_on(producer.queue) for producer in working if producer.queue not in self._producers]
+        await self.node.leave(filter(None, stopped))
 
     # ── what a running step may reach ──
 

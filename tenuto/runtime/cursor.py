@@ -3,12 +3,10 @@
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from tenuto.job import Job
 from tenuto.storage import store
-
-AnyJob: TypeAlias = Job[Any, Any]
+from tenuto.storage.store import AnyJob
 
 SLOW: Final = 0.01  # seconds; a claim from the head takes 1 to 3 ms where it walks over nothing
 REST: Final = 10  # times the time that a slow one took, until the next from the head

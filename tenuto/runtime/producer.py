@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from tenuto import telemetry
 from tenuto.context import Needs
@@ -19,8 +19,7 @@ from tenuto.runtime.notifier import Notifier, tell_settled
 from tenuto.runtime.parked import Parked
 from tenuto.storage import store, upkeep
 from tenuto.storage.database import Hint
-
-AnyJob = Job[Any, Any]
+from tenuto.storage.store import AnyJob
 
 GRACE_FOR_STOPPED: Final = 0.5  # seconds until an attempt that was told to stop is settled without it
 HALF_EMPTY_WAIT: Final = 0.005  # seconds to wait for more slots before taking fewer than half of them
