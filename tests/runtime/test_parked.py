@@ -70,6 +70,25 @@ async def test_a_node_that_was_fenced_comes_back_beside_a_locked_row(open_app: O
     await until(app, [other, made], within=40)
 
 
+async def test_a_node_that_was_fenced_comes_back_beside_a_queue_that_is_being_stopped(open_app: OpenApp) -> None:
+    app, gate = await open_app(queues={"default": 1, "other": 1}, lease=30), Gate()
+    crew = app._crew
+    assert crew is not None
+    made = await app.enqueue(Obey.wait_at(gate))
+    await eventually(lambda: gate.waiting)
+
+    async with held(app, [made]):
+        await app.queue("default").stop()
+        await eventually(lambda: crew._producers["default"].is_stopping)
+        await app.database.run(upkeep.expire, app._node.producers)
+        app._node._fence()
+        other = await app.enqueue(Obey.ok(queue="other"))
+        await until(app, [other])
+
+    await eventually(lambda: set(crew.running) == {"other"}, within=40)
+    assert {one.queues for one in await app.nodes()} == {("other",)}
+
+
 async def test_a_locked_row_of_a_dead_node_holds_up_no_other_rescue(open_app: OpenApp) -> None:
     app = await open_app()
     jobs = await app.enqueue([Obey.ok() for _ in range(3)])
