@@ -70,7 +70,7 @@ def _begun(verb: Verb[T], asked: Call) -> Verb[T]:
 def opened(url: str) -> Iterator[Line]:
     """A line to the database, which gets its tables."""
     asyncio.run(make_tables(url))
-    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
+    with psycopg.connect(url, autocommit=True, prepare_threshold=5) as connection:
         connection.adapters.register_loader("uuid", TextLoader)
         yield Line(connection)
 

@@ -34,6 +34,7 @@ from bench.deeds import (
 from bench.pinned import pinned
 from bench.protocol import Asked, Figures, Scenario, WentWrong, latencies, pause_of_a_user, rate, serve
 from tenuto import Tenuto
+from tenuto.cli.work import spare_the_collector
 from tests.storage.tables import look_into
 
 TICK: Final = 0.01  # seconds between two enqueues of an open load
@@ -105,17 +106,16 @@ async def open(asked: Asked) -> Figures:
     """Jobs come at a fixed rate, whatever the worker does; each counts from its own tick."""
     jobs = round(asked.rate * asked.seconds)
     due_at: list[float] = []
-    enqueues: list[asyncio.Task[Any]] = []
     async with working(asked) as app:
         with Counted("queue.ack") as acked:
             began = time.perf_counter()
-            for tick in range(1, round(asked.seconds / TICK) + 1):
-                await asyncio.sleep(max(0.0, began + tick * TICK - time.perf_counter()))
-                until = min(jobs, round(tick * TICK * asked.rate))
-                if batch := [stamp.new(n) for n in range(len(due_at), until)]:
-                    due_at += [began + tick * TICK] * len(batch)
-                    enqueues.append(asyncio.create_task(app.enqueue(batch)))
-            await asyncio.gather(*enqueues)
+            async with asyncio.TaskGroup() as enqueues:  # it lets go of what was stored: nobody keeps all those jobs
+                for tick in range(1, round(asked.seconds / TICK) + 1):
+                    await asyncio.sleep(max(0.0, began + tick * TICK - time.perf_counter()))
+                    until = min(jobs, round(tick * TICK * asked.rate))
+                    if batch := [stamp.new(n) for n in range(len(due_at), until)]:
+                        due_at += [began + tick * TICK] * len(batch)
+                        enqueues.create_task(app.enqueue(batch))
             await acked.reach(jobs)
     figures = latencies([started[n] - due_at[n] for n in range(jobs)])
     return figures | {"rate": asked.rate, **await check(asked, {"completed": jobs})}
@@ -178,7 +178,7 @@ DESCRIBED: Final = {
     "name": "tenuto",
     "version": tenuto.__version__,
     "database": "postgresql|sqlite",
-    "setting": "one node process, one queue of L slots, everything else at its default",
+    "setting": "one node process, one queue of L slots, the collector as `tenuto work` sets it, the rest as it comes",
     "durability": f"fsync at every commit; SQLite {sqlite3.sqlite_version}: WAL, synchronous=FULL",
     "semantics": "at least once, acks fenced by epoch, jobs and results kept after they ended",
 }
@@ -186,6 +186,7 @@ DESCRIBED: Final = {
 
 def main() -> int:
     """Do what the command line asks."""
+    spare_the_collector()
     logging.getLogger("tenuto").setLevel(logging.ERROR)  # the check has a process beside ours, and SQLite warns
     scenarios: dict[str, Scenario] = {scenario.__name__: partial(_run, scenario) for scenario in OFFERED}
     return serve(scenarios, DESCRIBED, REFUSED)

@@ -393,4 +393,7 @@ async def _sealed(jobs: Sequence[AnyJob]) -> list[AnyJob]:
 
 def _as_given(stored: Sequence[AnyJob], given: Sequence[AnyJob]) -> list[AnyJob]:
     """Jobs as stored, with the args that their owner gave: what was sealed stays readable to who made it."""
-    return [now if now.existing else now.replace(args=job.args) for now, job in zip(stored, given, strict=True)]
+    return [
+        now if now.existing or now.args is job.args else now.replace(args=job.args)
+        for now, job in zip(stored, given, strict=True)
+    ]

@@ -114,24 +114,29 @@ def _packed(jobs: Sequence[AnyJob]) -> Iterable[tuple[list[AnyJob], list[dict[st
 
 
 def _document(job: AnyJob) -> dict[str, Any]:
-    return {
+    """What is stored of a new job, without what is empty or as usual: the statement knows the rest."""
+    document = {
         "id": job.id,
-        "state": job.state,
         "queue": job.queue,
         "worker": job.worker,
         "args": job.encoded or codec.encode(job.args, limit=ARGS_LIMIT, what="args"),
-        "meta": codec.encode(job.meta, limit=META_LIMIT, what="meta") if job.meta else "{}",
-        "tags": codec.encode(list(job.tags)) if job.tags else "[]",
         "max_attempts": job.max_attempts,
-        "priority": job.priority,
-        "waiting_on": job.waiting_on,
-        "has_needs": job.has_needs,
-        "has_dependents": job.has_dependents,
-        "workflow_id": job.workflow_id,
-        "timeout": micros(job.timeout),
-        "scheduled": None if job.scheduled_at is None else micros(job.scheduled_at - EPOCH),
-        "delay": micros(job.schedule_in),
     }
+    if job.priority:
+        document["priority"] = job.priority
+    if job.meta:
+        document["meta"] = codec.encode(job.meta, limit=META_LIMIT, what="meta")
+    if job.tags:
+        document["tags"] = codec.encode(list(job.tags))
+    if job.timeout is not None:
+        document["timeout"] = micros(job.timeout)
+    if job.scheduled_at is not None:
+        document["scheduled"] = micros(job.scheduled_at - EPOCH)
+    if job.schedule_in is not None:
+        document["delay"] = micros(job.schedule_in)
+    if job.workflow_id is not None:
+        document |= {name: getattr(job, name) for name in _OF_STEPS}
+    return document
 
 
 def _node(node: Node) -> dict[str, Any]:
@@ -300,5 +305,6 @@ def _decoded(text: str) -> Any:
 
 
 STATES: Final = {state.value: state for state in JobState}
+_OF_STEPS: Final = ("state", "waiting_on", "has_needs", "has_dependents", "workflow_id")
 _MAY_CASCADE: Final = BAD | {SUSPENDED}  # the gate cancels a step whose need has ended badly
 _MICROSECOND: Final = timedelta(microseconds=1)

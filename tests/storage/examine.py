@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -24,6 +25,7 @@ class Seen:
     columns: list[str]
     types: list[str]
     work: int  # rows looked at by PostgreSQL, steps of SQLite's machine
+    kept: str = ""  # the plan that PostgreSQL may keep for any inputs, where the statement is prepared
 
 
 class Examiner(ABC):
@@ -152,7 +154,16 @@ class PostgresExaminer(Examiner):
         columns = [(column.name, column.type_code) for column in cursor.description or ()]
         types = [self._types[oid].name for _, oid in columns]
         rows = cursor.fetchall() if columns else []
-        return Seen(statement, plan, [name for name, _ in columns], types, work), rows
+        return Seen(statement, plan, [name for name, _ in columns], types, work, self._kept(statement)), rows
+
+    def _kept(self, statement: Statement) -> str:
+        if statement.name not in postgres.PREPARED or self._connection.info.server_version < 160000:
+            return ""
+        numbered = {name: f"${number}" for number, name in enumerate(statement.inputs, 1)}
+        text = re.sub(r"%\((\w+)\)s", lambda found: numbered[found[1]], statement.text)
+        result = self._connection.pgconn.exec_(f"explain (generic_plan) {text}".encode())  # no inputs at all
+        assert not result.error_message, result.error_message
+        return "\n".join((result.get_value(row, 0) or b"").decode() for row in range(result.ntuples))
 
     def _said(self, text: str, inputs: Any = None) -> str:
         return "\n".join(row[0] for row in self._connection.execute(text, inputs).fetchall())

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tenuto.storage import reading, steer, store, upkeep
-from tenuto.storage.postgres import Postgres
+from tenuto.job import COMPLETED
+from tenuto.outcome import Ack
+from tenuto.storage import postgres, reading, steer, store, upkeep
+from tenuto.storage.postgres import PREPARED, Postgres
 from tests.conftest import database_at
 from tests.storage.build import chain, graph, new_id, plain
 from tests.storage.conftest import Examined, only_on_fresh_postgres
@@ -122,16 +127,123 @@ def test_a_long_cascade_reads_its_own_edges_and_not_all(examiner: Examiner):
     assert examiner.seen["cascade"].work < 100_000
 
 
-@only_on_fresh_postgres
-async def test_no_plan_of_an_empty_table_is_kept_for_a_full_one(fresh_url: str):
+# ── where PostgreSQL keeps its plans ──────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("examined", ["postgres"], indirect=True)
+def test_a_plan_that_is_kept_for_all_inputs_uses_the_index_too(examined: Examined):
+    kept = {name: examined.few[name] for name in PREPARED if examined.few[name].kept}
+    if not kept:
+        pytest.skip("PostgreSQL before 16 does not show the plan it would keep")
+
+    missed = {name for name, seen in kept.items() if seen.statement.plan and seen.statement.plan not in seen.kept}
+    assert missed == set()
+    assert {name for name, seen in kept.items() if "Seq Scan on jobs" in seen.kept} == set()
+
+
+@pytest.fixture
+async def line(fresh_url: str) -> AsyncIterator[Postgres]:
+    """A database of one connection, which keeps a plan from the first run on."""
     database = Postgres(fresh_url, connections=1)
     await database.open()
     await database.migrate(upkeep.migrate, [1])
-    for _ in range(10):
-        await database.read(reading.fetch, [new_id()])
-
     async with database._pool.connection() as connection:
-        prepared = await (await connection.execute("select statement from pg_prepared_statements")).fetchall()
+        await connection.execute("set plan_cache_mode = force_generic_plan")
+    yield database
     await database.close()
 
-    assert prepared == []
+
+async def prepared(database: Postgres) -> dict[str, str]:
+    """The statements that are prepared on its one connection: the name by the text."""
+    async with database._pool.connection() as connection:
+        cursor = await connection.execute("select statement, name from pg_prepared_statements")
+        return {row[0]: row[1] for row in await cursor.fetchall()}
+
+
+@only_on_fresh_postgres
+async def test_what_a_job_runs_through_is_prepared_and_nothing_else(line: Postgres):
+    for _ in range(10):
+        await line.run(store.enqueue, plain(1))
+        await line.read(reading.fetch, [new_id()])
+
+    assert [text.split()[0:2] for text in await prepared(line)] == [["with", "t"]]
+    assert "insert into" in next(iter(await prepared(line)))
+
+
+@only_on_fresh_postgres
+async def test_a_plan_of_an_empty_table_is_not_kept_for_a_full_one(line: Postgres, monkeypatch: pytest.MonkeyPatch):
+    async def plan() -> str:
+        (name,) = [name for text, name in (await prepared(line)).items() if "snoozes +" in text]
+        async with line._pool.connection() as connection:
+            cursor = await connection.execute(f"explain execute {name} (null, null, null, null)")
+            return "\n".join(row[0] for row in await cursor.fetchall())
+
+    async with line._pool.connection() as connection:
+        await connection.execute("alter table tenuto.jobs set (autovacuum_enabled = off)")
+    monkeypatch.setattr(postgres, "PLANS_SERVE", 600.0)
+    await line.run(store.ack, [Ack(new_id(), 1, COMPLETED)])
+    await line.run(store.enqueue, plain(25_000))
+    assert "Seq Scan on jobs" in await plan()
+
+    monkeypatch.setattr(postgres, "PLANS_SERVE", 0.0)
+    await line.run(store.ack, [Ack(new_id(), 1, COMPLETED)])
+    assert "Seq Scan on jobs" not in await plan()
+
+
+@only_on_fresh_postgres
+@pytest.mark.parametrize(
+    "trouble",
+    ["deallocate all", "alter table tenuto.jobs alter column queue type varchar(300)"],
+    ids=["forgotten", "of another shape"],
+)
+async def test_a_prepared_statement_that_the_server_refuses_is_run_without_and_none_is_prepared_again(
+    line: Postgres, trouble: str
+):
+    producer = new_id()
+    await line.run(store.claim, "default", 1, producer, "n")
+    async with line._pool.connection() as connection:
+        connection.pgconn.exec_(trouble.encode())  # behind the driver's back
+
+    assert await line.run(store.claim, "default", 1, producer, "n") == []
+    before = await prepared(line)
+    await line.run(store.enqueue, plain(1))
+    assert await prepared(line) == before
+
+
+@only_on_fresh_postgres
+async def test_behind_a_pooler_nothing_is_prepared(fresh_url: str):
+    async with pooler(fresh_url) as url:
+        database = Postgres(url, connections=1)
+        await database.open()
+        await database.migrate(upkeep.migrate, [1])
+        for _ in range(10):
+            await database.run(store.enqueue, plain(1))
+
+        assert await prepared(database) == {}
+        await database.close()
+
+
+@asynccontextmanager
+async def pooler(url: str) -> AsyncIterator[str]:
+    """What stands between a client and the server, and gives out ids of sessions of its own, as poolers do."""
+    told = conninfo_to_dict(url)
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool) -> None:
+        while chunk := await reader.read(65536):
+            at = chunk.find(KEY_DATA) if is_answer else -1
+            writer.write(chunk if at < 0 else chunk[: at + 5] + b"\0\0\0\7" + chunk[at + 9 :])
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers, asks = await asyncio.open_connection(str(told["host"]), int(str(told["port"])))
+        async with asyncio.TaskGroup() as both:
+            both.create_task(pass_on(reader, asks, is_answer=False))
+            both.create_task(pass_on(answers, writer, is_answer=True))
+
+    server = await asyncio.start_server(serve, "127.0.0.1")
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        yield make_conninfo(url, host="127.0.0.1", port=port, sslmode="disable", max_protocol_version="3.0")
+
+
+KEY_DATA = b"K\0\0\0\x0c"  # BackendKeyData of protocol 3.0, before the id and its secret

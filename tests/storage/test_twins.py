@@ -119,7 +119,10 @@ def test_columns_are_named(folder):
 
 def _stars(code: str) -> list[str]:
     """Every star, less those of documents."""
-    documents = set(re.findall(r"jsonb_to_recordset\(.*?\) as (\w+)", code)) | {"jsonb_to_recordset"}
+    documents = set(re.findall(r"jsonb?_to_recordset\(.*?\) as (\w+)", code)) | {
+        "json_to_recordset",
+        "jsonb_to_recordset",
+    }
     stars = re.findall(r"select \*\s+from (\w+)", code) + re.findall(r"\b(\w+)\.\*", code)
     return [star for star in stars if star not in documents]
 

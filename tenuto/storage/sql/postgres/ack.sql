@@ -7,7 +7,7 @@
 with t as materialized (select coalesce(%(now)s::timestamptz, clock_timestamp()) as now),
 a as materialized (
     select *
-    from jsonb_to_recordset(%(acks)s::jsonb) as a (
+    from json_to_recordset(%(acks)s::json) as a (
         id uuid, epoch int, state text, error text, errors text, delay bigint, is_unspent boolean)
 ),
 b as materialized (

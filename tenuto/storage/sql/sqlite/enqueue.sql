@@ -1,4 +1,5 @@
 -- enqueue: store new jobs; one whose id is taken already is left out, and so is not in the answer.
+--          What a document does not say is as usual.
 -- in:    jobs json, now timestamptz
 -- out:   id uuid, state text, inserted_at timestamptz, scheduled_at timestamptz
 -- lock:  the write lock is held
@@ -17,9 +18,12 @@ insert into jobs (
 select
     json_extract(job, '$.id'),
     case when json_extract(job, '$.state') = 'suspended' then 'suspended' when due > now then 'scheduled' else 'available' end,
-    json_extract(job, '$.queue'), json_extract(job, '$.worker'), json_extract(job, '$.args'), json_extract(job, '$.meta'), json_extract(job, '$.tags'),
-    json_extract(job, '$.max_attempts'), json_extract(job, '$.priority'), json_extract(job, '$.waiting_on'), json_extract(job, '$.has_needs'),
-    json_extract(job, '$.has_dependents'), json_extract(job, '$.workflow_id'), json_extract(job, '$.timeout'), now, due
+    json_extract(job, '$.queue'), json_extract(job, '$.worker'), json_extract(job, '$.args'),
+    coalesce(json_extract(job, '$.meta'), '{}'), coalesce(json_extract(job, '$.tags'), '[]'),
+    json_extract(job, '$.max_attempts'), coalesce(json_extract(job, '$.priority'), 0),
+    coalesce(json_extract(job, '$.waiting_on'), 0), coalesce(json_extract(job, '$.has_needs'), 0),
+    coalesce(json_extract(job, '$.has_dependents'), 0), json_extract(job, '$.workflow_id'),
+    json_extract(job, '$.timeout'), now, due
 from new
 where true
 on conflict (id) do nothing
