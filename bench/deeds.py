@@ -98,10 +98,10 @@ async def paused(asked: Asked, limit: int | None = None) -> AsyncIterator[Tenuto
 
 
 @asynccontextmanager
-async def working(asked: Asked) -> AsyncIterator[Tenuto]:
+async def working(asked: Asked, *, listen: bool = True) -> AsyncIterator[Tenuto]:
     """An app at work on the queue."""
     await make_tables(asked.url)
-    async with Tenuto(asked.url, queues={QUEUE: asked.limit}) as app:
+    async with Tenuto(asked.url, queues={QUEUE: asked.limit}, listen=listen) as app:
         yield app
 
 

@@ -102,6 +102,20 @@ async def start(asked: Asked) -> Figures:
     return latencies(took) | await check(asked, {"completed": asked.jobs})
 
 
+async def nolisten(asked: Asked) -> Figures:
+    """As `start`, enqueued by another app, and the worker has no line on which it would hear of it."""
+    took: list[float] = []
+    async with working(asked, listen=False), Tenuto(asked.url) as elsewhere:
+        with Counted("queue.ack") as acked:
+            for n in range(asked.jobs):
+                await asyncio.sleep(pause_of_a_user())
+                began = time.perf_counter()
+                await elsewhere.enqueue(stamp.new(n))
+                await acked.reach(n + 1)
+                took.append(started[n] - began)
+    return latencies(took) | await check(asked, {"completed": asked.jobs})
+
+
 async def open(asked: Asked) -> Figures:
     """Jobs come at a fixed rate, whatever the worker does; each counts from its own tick."""
     jobs = round(asked.rate * asked.seconds)
@@ -166,12 +180,11 @@ def _run(scenario: Callable[[Asked], Coroutine[Any, Any, Figures]], asked: Asked
 
 
 OFFERED: Final = (
-    *(bulk, single, callers, drain, start, open, life, diamonds, mixed),
+    *(bulk, single, callers, drain, start, nolisten, open, life, diamonds, mixed),
     *(scale.fanin, scale.large, scale.backlog, scale.memory, scale.growth, scale.idle, scale.processes, scale.node),
     pinned,
 )
 REFUSED: Final = {
-    "nolisten": "an app has no option yet that turns LISTEN off",
     "relay": "awaiting one job's outcome is not offered yet",
 }
 DESCRIBED: Final = {

@@ -28,7 +28,7 @@ class Row(NamedTuple):
 
 def rows(book: Book, cases: Sequence[Case], *, quick: bool, scale: float) -> list[Row]:
     """Every case that was measured, and every goal, also of cases that were left out."""
-    sized = not quick and scale >= 1
+    sized = not quick
     made: list[Row] = []
     for case in cases:
         goals = [goal for goal in GOALS if goal.key == case.key]

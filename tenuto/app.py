@@ -53,6 +53,7 @@ class Tenuto:
         keep_jobs: Duration | None = None,
         keep_workflows: Duration | None = None,
         connections: int | None = None,
+        listen: bool | None = None,
     ) -> None:
         given = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
         self._crew: Crew | None = None
@@ -66,7 +67,7 @@ class Tenuto:
         self.name = config.name
         self.database = open_database(config)
         self._node = Node(self.database, config.node, config.lease)
-        self._notifier = Notifier(self._node)
+        self._notifier = Notifier(self._node, listens=config.listen)
 
     def configure(self, **settings: Any) -> None:
         """Change settings before the app is opened, by the names its constructor has; None leaves one as it is.

@@ -69,6 +69,7 @@ class Config(BaseSettings):
     keep_jobs: timedelta = timedelta(days=1)  # after they ended
     keep_workflows: timedelta = timedelta(days=7)  # after they finished
     connections: int = Field(8, ge=2, le=1000)  # to PostgreSQL, at most
+    listen: bool = True  # to hints of other processes; without, what they do is noticed within a second
 
     @property
     def file(self) -> Path | None:

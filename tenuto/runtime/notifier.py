@@ -24,17 +24,20 @@ class Notifier:
     After the line was cut and stands again, ANYTHING is heard: whatever was told meanwhile may have been missed.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, *, listens: bool = True) -> None:
         self._node = node
+        self._listens = listens
         self._subscribers: set[Subscriber] = set()
         self._outgoing: set[Hint] = set()
         self._told = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Listen, and pass hints on."""
+        """Listen, unless told not to, and pass hints on."""
         self._told = asyncio.Event()  # of this loop
-        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._tell_others())]
+        self._tasks = [asyncio.create_task(self._tell_others())]
+        if self._listens:
+            self._tasks.append(asyncio.create_task(self._listen()))
 
     async def stop(self) -> None:
         """Hear and tell no more. What was told last is still passed on."""

@@ -128,12 +128,9 @@ def _document(job: AnyJob) -> dict[str, Any]:
         document["meta"] = codec.encode(job.meta, limit=META_LIMIT, what="meta")
     if job.tags:
         document["tags"] = codec.encode(list(job.tags))
-    if job.timeout is not None:
-        document["timeout"] = micros(job.timeout)
-    if job.scheduled_at is not None:
-        document["scheduled"] = micros(job.scheduled_at - EPOCH)
-    if job.schedule_in is not None:
-        document["delay"] = micros(job.schedule_in)
+    if not (job.timeout is job.scheduled_at is job.schedule_in is None):
+        at = None if job.scheduled_at is None else micros(job.scheduled_at - EPOCH)
+        document |= {"timeout": micros(job.timeout), "scheduled": at, "delay": micros(job.schedule_in)}
     if job.workflow_id is not None:
         document |= {name: getattr(job, name) for name in _OF_STEPS}
     return document

@@ -46,6 +46,25 @@ async def test_whoever_left_hears_nothing_more(notifiers: tuple[Notifier, Notifi
     assert heard == []
 
 
+async def test_an_app_that_does_not_listen_takes_a_job_of_another_at_its_next_poll(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = await open_app(queues={"default": 1}, listen=False)
+    other = await open_app()
+    heard: list[Hint] = []
+    worker._notifier.subscribe(heard.append)
+
+    made = await other.enqueue(Obey.ok())
+
+    await eventually(lambda: _has_completed(other, made.id), within=5)
+    assert {hint.channel for hint in heard} <= {"insert"}  # what it told itself
+    assert len(worker._notifier._tasks) == 1
+
+
+async def _has_completed(app: Tenuto, id: str) -> bool:
+    return (await app.fetch(id)).state is COMPLETED
+
+
 async def test_a_job_enqueued_by_another_app_is_taken_well_before_the_next_poll(open_app: OpenApp) -> None:
     worker, other = await open_app(queues={"default": 1}), await open_app()
 
