@@ -19,7 +19,7 @@ class Poller(Service):
     `on_start` and `on_stop` are called with queues that an operator wants started or stopped here.
     """
 
-    interval: ClassVar[float] = 1.0
+    interval: ClassVar[float] = 0.9  # a second at most, with what the service adds to it
 
     def __init__(
         self,

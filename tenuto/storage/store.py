@@ -128,7 +128,7 @@ def _document(job: AnyJob) -> dict[str, Any]:
         document["meta"] = codec.encode(job.meta, limit=META_LIMIT, what="meta")
     if job.tags:
         document["tags"] = codec.encode(list(job.tags))
-    if not (job.timeout is job.scheduled_at is job.schedule_in is None):
+    if (job.timeout, job.scheduled_at, job.schedule_in) != (None, None, None):
         at = None if job.scheduled_at is None else micros(job.scheduled_at - EPOCH)
         document |= {"timeout": micros(job.timeout), "scheduled": at, "delay": micros(job.schedule_in)}
     if job.workflow_id is not None:
