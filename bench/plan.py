@@ -280,6 +280,7 @@ def _at_size(database: Database) -> list[Case]:
             shows="{first_mb:.0f} MB, then {last_mb:.0f} MB",
             compares="growth",
             alone=True,
+            is_sized=True,
             once=True,
             patience=1800,
         ),
