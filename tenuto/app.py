@@ -19,6 +19,7 @@ from tenuto.runtime.crew import Crew
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier, tell_settled
 from tenuto.runtime.signals import stop_signals
+from tenuto.schedule import Schedule
 from tenuto.storage import reading, steer, store, upkeep
 from tenuto.storage.database import Hint, Verb
 from tenuto.storage.steer import Changes, Filter, Named, Steered
@@ -45,6 +46,7 @@ class Tenuto:
         url: str | None = None,
         *,
         queues: Mapping[str, int] | None = None,
+        cron: Mapping[str, Mapping[str, object]] | None = None,
         name: str | None = None,
         schema: str | None = None,
         node: str | None = None,
@@ -60,6 +62,7 @@ class Tenuto:
         self._is_open = False
         self._opening = asyncio.Lock()  # one start or stop at a time
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.cron = Schedule(self._check_open)
         self._set_up(Config.load(given))
 
     def _set_up(self, config: Config) -> None:
@@ -68,6 +71,7 @@ class Tenuto:
         self.database = open_database(config)
         self._node = Node(self.database, config.node, config.lease)
         self._notifier = Notifier(self._node, listens=config.listen)
+        self.cron.set_up(config.cron, self.database, self._notifier)
 
     def configure(self, **settings: Any) -> None:
         """Change settings before the app is opened, by the names its constructor has; None leaves one as it is.
@@ -179,6 +183,7 @@ class Tenuto:
             self,
             self._node,
             self._notifier,
+            self.cron.entries,
             grace=config.grace,
             keep_jobs=config.keep_jobs,
             keep_workflows=config.keep_workflows,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -19,7 +19,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from tenuto.cron import Cron
 from tenuto.errors import ConfigError
+from tenuto.features.recurring import CATCH_UP, checked_catch_up
 from tenuto.job import check_name, seconds
 
 DEFAULT_URL: Final = "sqlite:///tenuto.db"
@@ -51,6 +53,33 @@ def _without_truth(given: Any) -> Any:
     return given
 
 
+class CronSetting(BaseModel):
+    """One cron entry of the settings: when, and of which worker; the worker is looked up where it is registered."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    expression: str
+    worker: str
+    args: dict[str, Any] = {}
+    timezone: str = "UTC"
+    catch_up: timedelta = CATCH_UP
+
+    @property
+    def cron(self) -> Cron:
+        """When. Raises InvalidCron."""
+        return Cron(self.expression, self.timezone)
+
+    @field_validator("catch_up", mode="before")
+    @classmethod
+    def _check_catch_up(cls, length: Any) -> timedelta:
+        return checked_catch_up(length)
+
+    @model_validator(mode="after")
+    def _check_cron(self) -> Self:
+        _ = self.cron
+        return self
+
+
 class Config(BaseSettings):
     """Every setting of an app. Arguments win over the environment (`TENUTO_URL`), that over `tenuto.toml`,
     that over `[tool.tenuto]` of `pyproject.toml`; each setting comes whole from one of them. Durations are
@@ -63,6 +92,7 @@ class Config(BaseSettings):
     name: str = "tenuto"  # of this instance, one of perhaps several in a process
     namespace: str = Field("tenuto", alias="schema")  # the schema that holds the tables on PostgreSQL
     queues: Annotated[dict[str, int], NoDecode, BeforeValidator(_queues)] = {}
+    cron: dict[str, CronSetting] = {}  # entries by name, beside those in the code
     node: str | None = None  # this node's name for operators; the host's, unless given
     lease: timedelta = timedelta(seconds=30)
     grace: timedelta = timedelta(seconds=15)  # for running jobs, when the node stops
@@ -105,6 +135,11 @@ class Config(BaseSettings):
             if not 1 <= slots <= MOST_SLOTS:
                 raise ValueError(f"queue {name!r} has {slots} slots; 1 to {MOST_SLOTS:,} are possible")
         return queues
+
+    @field_validator("cron")
+    @classmethod
+    def _check_crons(cls, cron: dict[str, CronSetting]) -> dict[str, CronSetting]:
+        return {check_name("cron", name): setting for name, setting in cron.items()}
 
     @field_validator("lease", "grace", "keep_jobs", "keep_workflows", mode="before")
     @classmethod

@@ -10,6 +10,7 @@ TenutoError
 │   ├── DuplicateWorker         two workers claim one name
 │   ├── NoProcess               a class without a process, or with a type variable for its Args, makes no jobs
 │   ├── UnknownWorker           no worker of that name is registered here
+│   ├── InvalidCron             an expression, a timezone or an entry of cron that cannot be
 │   └── InvalidWorkflow         a workflow that cannot be stored
 │       ├── EmptyWorkflow, DuplicateStep, DuplicateJob, ForeignStep
 │       └── UnknownDependency, CycleFound
@@ -21,7 +22,7 @@ TenutoError
 │   ├── NoWorkflow, StepNotFound, NotADependency, NoResult
 │   └── NotInJob
 ├── NotFound                nothing is stored under that id or name
-│   └── JobNotFound, WorkflowNotFound
+│   └── JobNotFound, WorkflowNotFound, CronNotFound
 ├── Refused                 a verb that would break a promise
 │   ├── JobMismatch, WorkflowMismatch   the same id again, with another content
 │   ├── NeedsUnmet              a step whose own need ended badly cannot be retried alone
@@ -112,6 +113,10 @@ class UnknownWorker(DefinitionError, LookupError):
     def __init__(self, name: str) -> None:
         super().__init__(f"no worker named {name!r} is registered here; import its module first")
         self.name = name
+
+
+class InvalidCron(DefinitionError, ValueError):
+    """A cron expression, its timezone, or what is to be enqueued by it cannot be used."""
 
 
 class InvalidWorkflow(DefinitionError, ValueError):
@@ -278,6 +283,14 @@ class WorkflowNotFound(NotFound):
     def __init__(self, workflow_id: str) -> None:
         super().__init__(f"no workflow has the id {workflow_id}; it was never stored, or has been pruned")
         self.workflow_id = workflow_id
+
+
+class CronNotFound(NotFound):
+    """No cron entry has that name; no node ever declared it, or all have gone long ago."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no cron entry is named {name!r:.300}; tenuto cron list shows those there are")
+        self.name = name
 
 
 class Refused(TenutoError):

@@ -22,6 +22,9 @@ class WorkerOptions(TypedDict, total=False):
     timeout: Duration | None  # of one attempt
     backoff: Backoff | None  # in place of the usual wait after a failure
     reuse_result: bool  # False: a step with a stored result runs again all the same
+    cron: str | None  # when its jobs are enqueued by themselves: five fields, or a word like @daily
+    timezone: str  # whose clocks the cron means
+    catch_up: Duration  # how old a minute of the cron may be that is made up for
 
 
 class JobOptions(TypedDict, total=False):

@@ -20,6 +20,7 @@ from tenuto.runtime.poller import Poller
 from tenuto.runtime.pool import Threads
 from tenuto.runtime.producer import GIVE_UP_AFTER, Producer
 from tenuto.runtime.pruner import Pruner
+from tenuto.runtime.scheduler import Entries, Scheduler
 from tenuto.runtime.service import Service
 from tenuto.runtime.stager import Stager
 from tenuto.storage import reading
@@ -33,6 +34,7 @@ class Crew:
         app: Any,
         node: Node,
         notifier: Notifier,
+        entries: Entries,
         *,
         grace: timedelta,
         keep_jobs: timedelta,
@@ -42,6 +44,7 @@ class Crew:
         self._grace = grace.total_seconds()
         self._deaf: Callable[[], None] = _nothing
         self._notifier = notifier
+        self._entries = entries
         self._threads = Threads()
         self._executor = Executor(app, self._threads, self._has_step, self._store_result)
         self._producers: dict[str, Producer] = {}
@@ -50,6 +53,7 @@ class Crew:
             self._poller,
             Stager(node, notifier),
             Lifeline(node, notifier),
+            Scheduler(node, notifier, entries),
             Pruner(node, keep_jobs, keep_workflows),
         ]
         self._asides: set[asyncio.Task[Any]] = set()
@@ -57,7 +61,8 @@ class Crew:
         self._stopping = False
 
     async def start(self, queues: Mapping[str, int]) -> None:
-        """Join with `queues` (slots by name) and work until `stop`. Raises StorageUnavailable."""
+        """Join with `queues` (slots by name) and work until `stop`. Raises StorageUnavailable, InvalidCron."""
+        self._entries.check()
         self.node.on_fenced = self._fenced
         self.node.workers = tuple(registered())
         await self.node.join(queues)

@@ -1,4 +1,4 @@
-"""Pruner: finished jobs and workflows past their keep are deleted."""
+"""Pruner: finished jobs and workflows past their keep are deleted, and cron entries that nobody declares any more."""
 
 from datetime import timedelta
 from typing import ClassVar
@@ -6,7 +6,7 @@ from typing import ClassVar
 from tenuto import telemetry
 from tenuto.runtime.node import Node
 from tenuto.runtime.service import Service
-from tenuto.storage import upkeep
+from tenuto.storage import crons, upkeep
 
 
 class Pruner(Service):
@@ -24,6 +24,7 @@ class Pruner(Service):
         """Delete one batch of each, and come again soon when there may be more."""
         jobs = await self.database.run(upkeep.prune_jobs, self._keep_jobs)
         workflows = await self.database.run(upkeep.prune_workflows, self._keep_workflows)
+        await self.database.run(crons.prune)
         if jobs or workflows:
             telemetry.emit("pruner.prune", jobs=jobs, workflows=workflows)
         if jobs >= upkeep.PRUNED_AT_ONCE or workflows >= upkeep.WORKFLOWS_PRUNED_AT_ONCE:

@@ -23,6 +23,8 @@ MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
 TTL = timedelta(seconds=30)
 
+EVERY_VERSION = list(range(1, upkeep.SCHEMA_VERSION + 1))  # of the tables
+
 ENDINGS = ("cancelled", "discarded", "deleted")
 
 
@@ -31,9 +33,9 @@ def new_id() -> str:
     return str(uuid7())
 
 
-def plain(count: int = 1, **options: Any) -> list[AnyJob]:
+def plain(count: int = 1, worker: str = "worker", **options: Any) -> list[AnyJob]:
     """So many jobs that are no steps."""
-    return [Job("worker", {"nth": nth}, **options) for nth in range(count)]
+    return [Job(worker, {"nth": nth}, **options) for nth in range(count)]
 
 
 # ── workflows ─────────────────────────────────────────────────────────────────────────────────────

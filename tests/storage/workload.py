@@ -9,7 +9,8 @@ from typing import Any
 
 from tenuto.job import Job
 from tenuto.outcome import DONE, GATED, Discard, Outcome, Record, settle
-from tenuto.storage import reading, steer, store, upkeep
+from tenuto.storage import crons, reading, steer, store, upkeep
+from tenuto.storage.crons import Declared
 from tests.storage.build import DAY, NOON, AnyJob, Flow, graph, new_id
 from tests.storage.examine import Examiner
 
@@ -57,7 +58,12 @@ def crowd(examiner: Examiner) -> None:
     for n in range(200):
         examiner.fill(upkeep.lease, f"crowd{n}", "node", TTL)
         examiner.fill(steer.set_queue, f"crowd{n}", paused=True)
+    examiner.fill(crons.register, [_declared(f"crowd{n}") for n in range(1_000)], [])
     examiner.analyse()
+
+
+def _declared(name: str) -> Declared:
+    return Declared(name, "* * * * *", "UTC", "w", 0)
 
 
 def _producer(id: str, node: str, queue: str = "default") -> upkeep.Producer:
@@ -76,7 +82,7 @@ class Work:
         """Run every verb."""
         self.plain()
         self.behind()
-        for part in (self.release, self.many_workflows, self.cascade, self.gate, self.steer, self.upkeep):
+        for part in (self.release, self.many_workflows, self.cascade, self.gate, self.steer, self.upkeep, self.cron):
             part()
         self.rescue()
         self.prune()
@@ -161,6 +167,21 @@ class Work:
         self.examiner.run(upkeep.beat, [self.producer], TTL, "{}")
         self.examiner.run(upkeep.lease, "work", "node", TTL)
         self.examiner.run(upkeep.nodes)
+
+    def cron(self) -> None:
+        """A node that declares a batch of entries, one of which is fired for as many minutes, paused and run."""
+        queue = next(self._queues)
+        declared = [_declared(f"{queue}-{n}") for n in range(self.batch)]
+        first = declared[0].name
+        self.examiner.run(crons.register, declared[:1], declared)
+        rows = self.examiner.run(crons.crons, [each.name for each in declared])
+        self.examiner.run(crons.crons)
+        minutes = [Job("w", {"n": n}, queue=queue) for n in range(self.batch)]
+        assert self.examiner.run(crons.fire, rows[first], rows[first].now, minutes)
+        assert self.examiner.run(crons.ask, first)
+        assert self.examiner.run(crons.answer, first, Job("w"))
+        assert self.examiner.run(crons.pause, first, True)
+        self.examiner.run(crons.prune)
 
     def rescue(self) -> None:
         """A process dies with a whole batch."""

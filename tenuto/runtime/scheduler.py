@@ -1,0 +1,247 @@
+"""Scheduler: the minute's cron entries become jobs, once however many nodes run, by the clock of the database."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Final
+
+from uuid_utils import uuid7
+
+from tenuto import telemetry
+from tenuto.cron import MINUTE, Cron
+from tenuto.definition import registered, storing
+from tenuto.errors import InvalidArgs, InvalidCron, StorageUnavailable
+from tenuto.features.feature import fold_store
+from tenuto.features.recurring import Recurring
+from tenuto.job import Job
+from tenuto.options import as_jobs
+from tenuto.runtime.node import Node
+from tenuto.runtime.notifier import Notifier
+from tenuto.runtime.service import Service
+from tenuto.storage import crons
+from tenuto.storage.crons import CronRow, Declared
+from tenuto.storage.database import Hint
+
+AnyJob = Job[Any, Any]
+
+AT_ONCE: Final = 100  # missed minutes of one entry that are made up for in one go
+SPREAD: Final = 0.25  # seconds over which nodes come after the minute has begun
+SOON: Final = 1.0  # seconds: another process wrote something, of which nothing more is known
+
+
+# ── what this process declares ────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is enqueued again and again: its name, when, of which worker, and how its next job is made."""
+
+    name: str
+    cron: Cron
+    catch_up: timedelta
+    worker: str
+    make: Callable[[], AnyJob]
+
+    @property
+    def declared(self) -> Declared:
+        """As the other nodes see it."""
+        cron, catch_up = self.cron, self.catch_up // timedelta(microseconds=1)
+        return Declared(self.name, cron.expression, cron.timezone, self.worker, catch_up)
+
+    def job(self) -> AnyJob:
+        """Its next job. Raises InvalidCron for what is none, or is of another worker."""
+        made = self.make()
+        if not isinstance(made, Job):
+            raise InvalidCron(f"cron entry {self.name!r} makes a {type(made).__name__}; it should make a Job, with new()")
+        if made.worker != self.worker or made.scheduled_at is not None:
+            told = "it says when itself" if made.scheduled_at is not None else f"it is of worker {made.worker!r}"
+            raise InvalidCron(f"cron entry {self.name!r} makes a job that cannot be: {told}")
+        (job,) = as_jobs(made)
+        return job
+
+    def job_at(self, minute: datetime) -> AnyJob:
+        """Its job of one minute, which is the job's `scheduled_at`. Raises InvalidCron."""
+        job = self.job()
+        return job.replace(scheduled_at=minute + (job.schedule_in or timedelta(0)), schedule_in=None)
+
+
+def again(job: AnyJob) -> Callable[[], AnyJob]:
+    """Makes the same job again and again, each time under an id of its own."""
+    return lambda: job.replace(id=str(uuid7()))
+
+
+class Entries:
+    """Every entry of one app: those that its workers declare themselves, and before them those `added` by name."""
+
+    def __init__(self) -> None:
+        self.added: dict[str, Entry] = {}
+        self.configured: Callable[[], Iterable[Entry]] = tuple
+        self.on_change: Callable[[], None] = _nobody
+
+    def add(self, entry: Entry) -> None:
+        """One more. Raises InvalidCron for a name that was added before."""
+        if entry.name in self.added:
+            raise InvalidCron(f"a cron entry named {entry.name!r} was added before; give each a name of its own")
+        entry.job()
+        self.added[entry.name] = entry
+        self.on_change()
+
+    def all(self) -> dict[str, Entry]:
+        """Each by its name: what was added wins over the settings, and those over what a worker says."""
+        found = {entry.name: entry for entry in _of_workers()}
+        return found | {entry.name: entry for entry in self.configured()} | self.added
+
+    def check(self) -> None:
+        """Make a job of each. Raises InvalidCron for one that cannot, UnknownWorker."""
+        for entry in self.all().values():
+            try:
+                entry.job()
+            except InvalidArgs as refused:
+                told = "what cron enqueues needs a default for each of its args, or app.cron.add(name, when, job)"
+                raise InvalidCron(f"cron entry {entry.name!r} makes no job: {refused}; {told}") from None
+
+
+def _of_workers() -> Iterable[Entry]:
+    for name, definition in tuple(registered().items()):
+        for feature in definition.features:
+            if isinstance(feature, Recurring):
+                yield Entry(name, feature.cron, feature.catch_up, name, _maker(definition.new))
+
+
+def _maker(new: Callable[[Any], AnyJob]) -> Callable[[], AnyJob]:
+    return lambda: new({})
+
+
+# ── the service ───────────────────────────────────────────────────────────────────────────────────
+
+
+class Scheduler(Service):
+    """At the beginning of each minute by the database's clock, on every node that declares an entry.
+
+    The declaration that was registered last counts, and nodes that declare just that fire it. Those that declare the
+    entry otherwise (an older program, while a newer one is being started) leave it to them, and take over when none
+    of them is left. The clock of the process is never asked.
+    """
+
+    interval: ClassVar[float] = 60.0
+
+    def __init__(self, node: Node, notifier: Notifier, entries: Entries) -> None:
+        super().__init__(node)
+        self._notifier = notifier
+        self._entries = entries
+        self._registered: set[Declared] = set()
+        self._next = 0.0  # monotonic: when the next minute begins
+        self._soon: asyncio.TimerHandle | None = None
+        self._deaf: Callable[[], None] = _nobody
+
+    def start(self) -> None:
+        """Tick from now on; and listen to what operators ask for."""
+        self._deaf = self._notifier.subscribe(self.hear)
+        self._entries.on_change = self.poke
+        super().start()
+
+    async def stop(self) -> None:
+        """Let the tick under way end, and make no other."""
+        self._deaf()
+        self._entries.on_change = _nobody
+        if self._soon is not None:
+            self._soon.cancel()
+        await super().stop()
+
+    def hear(self, hint: Hint) -> None:
+        """Take up a hint: somebody asked something of an entry, or perhaps so."""
+        if hint.channel == "cron":
+            self.poke()
+        elif not hint.channel and self._soon is None:
+            self._soon = asyncio.get_running_loop().call_later(SOON, self._poke_now)
+
+    def _poke_now(self) -> None:
+        self._soon = None
+        self.poke()
+
+    def rest(self) -> float:
+        """Until the next minute has begun, a little later on one node than on the other."""
+        left = self._next - time.monotonic()
+        return left + random.uniform(0, SPREAD) if left > 0 else random.uniform(0.5, 1.5)  # it could not be read
+
+    async def tick(self) -> None:
+        """Fire what is due."""
+        mine = self._entries.all()
+        self._next = 0.0 if mine else time.monotonic() + self.interval
+        rows = await self._look(mine) if mine else {}
+        for name, row in rows.items():
+            if row.declared == mine[name].declared:
+                await self._guarded_fire(mine[name], row)
+
+    async def _look(self, mine: Mapping[str, Entry]) -> dict[str, CronRow]:
+        """How these entries stand, once the others know that they are known here."""
+        asked = time.monotonic()
+        rows = await self.database.read(crons.crons, mine)
+        declared = [entry.declared for entry in mine.values()]
+        new = [each for each in declared if each not in self._registered]
+        known = [each for each in declared if each not in new and _wants_a_sign(each, rows.get(each.name))]
+        if new or known:
+            await self.database.run(crons.register, new, known)
+            self._registered.update(new)
+            asked = time.monotonic()
+            rows = await self.database.read(crons.crons, mine)
+        for row in rows.values():
+            self._next = asked + (MINUTE - (row.now - row.now.replace(second=0, microsecond=0))).total_seconds()
+        return rows
+
+    async def _guarded_fire(self, entry: Entry, row: CronRow) -> None:
+        """What one entry raises is told, and does not stop the others; its minute is tried again with the next."""
+        try:
+            if row.asked:
+                await self._answer(entry)
+            if not row.paused:
+                await self._fire(entry, row)
+        except StorageUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - a job is made by user code; it is told
+            telemetry.emit("cron.exception", name=entry.name, error=error)
+
+    async def _fire(self, entry: Entry, row: CronRow) -> None:
+        horizon = row.now - entry.catch_up - MINUTE  # a minute begun at or before it is too old
+        minutes = entry.cron.between(max(row.done_until, horizon), row.now, AT_ONCE)
+        is_late = row.done_until < horizon and (entry.cron.after(row.done_until) or row.now) <= horizon
+        if not minutes and not is_late:
+            return
+        jobs = [await _sealed(entry.job_at(minute)) for minute in minutes]
+        stored = await self.database.run(crons.fire, row, minutes[-1] if minutes else horizon, jobs)
+        if stored is None:
+            return
+        if is_late:
+            telemetry.emit("cron.skip", name=entry.name, after=row.done_until, until=horizon)
+        self._tell(entry, minutes, stored)
+        if len(minutes) == AT_ONCE:
+            self.poke()
+
+    async def _answer(self, entry: Entry) -> None:
+        stored = await self.database.run(crons.answer, entry.name, await _sealed(entry.job()))
+        if stored is not None:
+            self._tell(entry, [], [stored])
+
+    def _tell(self, entry: Entry, minutes: list[datetime], stored: list[AnyJob]) -> None:
+        if stored:
+            telemetry.emit("cron.insert", name=entry.name, minutes=minutes, ids=[job.id for job in stored])
+            self._notifier.tell(Hint("insert", queue) for queue in {job.queue for job in stored})
+
+
+def _wants_a_sign(declared: Declared, row: CronRow | None) -> bool:
+    """Whether an entry is to be registered again: it is gone, or nobody has said for a while that it is known."""
+    if row is None or row.is_stale:
+        return True
+    return row.declared == declared and row.known_until - row.now < crons.KNOWN_FOR / 2
+
+
+async def _sealed(job: AnyJob) -> AnyJob:
+    """The job as its worker's features want it stored."""
+    return await fold_store(storing(job.worker), job)
+
+
+def _nobody() -> None:
+    """Nobody listens."""
