@@ -10,10 +10,10 @@ import pytest
 
 from tenuto.errors import StorageUnavailable
 from tenuto.outcome import DONE, GATED, Discard, Outcome, Record, settle
-from tenuto.storage import steer, store, upkeep
+from tenuto.storage import crons, steer, store, upkeep
 from tenuto.storage.database import Database, Verb
 from tests.storage.boundaries import Boundary, watched
-from tests.storage.build import DAY, NOON, SECOND, TTL, AnyJob, Claimer, complaints, diamond, graph, new_id, plain
+from tests.storage.build import DAY, MINUTE, NOON, SECOND, TTL, AnyJob, Claimer, complaints, diamond, graph, new_id, plain
 from tests.storage.conftest import only_on_postgres
 from tests.storage.tables import Row, Tables
 
@@ -212,6 +212,30 @@ def prune() -> Prepare:
     return prepare
 
 
+def cron_fire() -> Prepare:
+    jobs = plain(2)
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(crons.register, [MINUTELY], [])
+        row = (await claimer.database.read(crons.crons))[MINUTELY.name]
+        return partial(crons.fire, row, NOON + 2 * MINUTE, jobs)
+
+    return prepare
+
+
+def cron_answer() -> Prepare:
+    (job,) = plain()
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(crons.register, [MINUTELY], [])
+        await claimer.database.run(crons.ask, MINUTELY.name)
+        return partial(crons.answer, MINUTELY.name, job)
+
+    return prepare
+
+
+MINUTELY = crons.Declared("minutely", "* * * * *", "UTC", "worker", 0)
+
 each_act = pytest.mark.parametrize(
     "make",
     [
@@ -223,7 +247,7 @@ each_act = pytest.mark.parametrize(
             ack_of_the_last_of_two_parents,
         ),
         *(ack_of_a_step_claimed_too_early, rescue, rescue_that_discards, disown, resign, cancel, retry, delete, update),
-        prune,
+        *(prune, cron_fire, cron_answer),
     ],
     ids=lambda make: make.__name__,
 )

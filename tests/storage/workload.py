@@ -170,12 +170,12 @@ class Work:
 
     def cron(self) -> None:
         """A node that declares a batch of entries, one of which is fired for as many minutes, paused and run."""
-        queue = next(self._queues)
-        declared = [_declared(f"{queue}-{n}") for n in range(self.batch)]
-        first = declared[0].name
+        first = new_id()
+        declared = [_declared(first), *(_declared(f"{first}-{n}") for n in range(1, self.batch))]
         self.examiner.run(crons.register, declared[:1], declared)
         rows = self.examiner.run(crons.crons, [each.name for each in declared])
         self.examiner.run(crons.crons)
+        queue = next(self._queues)
         minutes = [Job("w", {"n": n}, queue=queue) for n in range(self.batch)]
         assert self.examiner.run(crons.fire, rows[first], rows[first].now, minutes)
         assert self.examiner.run(crons.ask, first)
