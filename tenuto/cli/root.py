@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 import tenuto
 from tenuto.app import Tenuto
-from tenuto.cli import doctor, jobs, queues, work, workflows
+from tenuto.cli import cron, doctor, jobs, queues, work, workflows
 from tenuto.cli.door import helpful, settings
 from tenuto.cli.options import AsJson
 from tenuto.cli.output import document, pairs, say
@@ -56,6 +56,7 @@ root = typer.Typer(
 root.add_typer(jobs.commands, name="jobs")
 root.add_typer(queues.commands, name="queues")
 root.add_typer(workflows.commands, name="workflows")
+root.add_typer(cron.commands, name="cron")
 root.command("work")(work.work)
 root.command("doctor")(doctor.doctor)
 
