@@ -169,6 +169,35 @@ FENCES = [
         "if False:",
         "tests/storage/test_schema.py::test_nothing_is_migrated_under_a_live_node_of_an_older_version",
     ),
+    Fence(
+        "A minute of a cron entry is fired once",
+        f"{SQL}/cron_fire.sql",
+        r"and done_until = \S+",
+        "",
+        "tests/storage/test_crons.py::test_a_minute_is_fired_once",
+    ),
+    Fence(
+        "A paused cron entry is not fired",
+        f"{SQL}/cron_fire.sql",
+        r"and not paused",
+        "",
+        "tests/storage/test_crons.py::test_a_paused_entry_is_not_fired",
+    ),
+    Fence(
+        "A local time that comes twice is due once",
+        "cron.py",
+        r"self\._is_fixed and self\._came_before\(local, found\)",
+        "False",
+        "tests/words/test_cron.py::test_a_local_time_that_comes_twice_is_due_once",
+    ),
+    Fence(
+        "Nodes of an older program leave a cron entry to those that declared it last",
+        f"{SQL}/cron_register.sql",
+        r"where (:wins|%\(wins\)s::boolean) or",
+        r"where true or \1 or",
+        "tests/storage/test_crons.py"
+        "::test_who_knew_it_before_leaves_it_to_the_one_that_declared_it_last_while_that_one_lives",
+    ),
 ]
 
 

@@ -1,7 +1,7 @@
 """Every example runs: the Python blocks of README and docs, page by page, and the programs in examples/.
 
 The blocks of a page are one program in an empty folder; `await` may stand outside a function, as `python -m asyncio`
-allows. A comment `#> text` is a line that the block prints.
+allows. A comment `# > text` is a line that the block prints.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def run(block: Block, page: Path, names: dict[str, Any], runner: asyncio.Runner)
 
 
 def promised(block: Block) -> list[str]:
-    return re.findall(r"#> ?(.*)$", block.text, re.MULTILINE)
+    return re.findall(r"# ?> ?(.*)$", block.text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
@@ -161,3 +161,13 @@ def test_an_example_needs_nothing_but_the_core(example):
     }
 
     assert imported <= {*sys.stdlib_module_names, "tenuto", "rich"}
+
+
+def test_the_nightly_report_shows_when_it_is_due_and_makes_one_now(tmp_path):
+    program = [sys.executable, str(ROOT / "examples" / "nightly_report.py")]
+    ran = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path, env=FROM_HERE)
+
+    assert ran.returncode == 0, ran.stderr
+    assert "nightly_report: 30 2 * * * in Europe/Berlin" in ran.stdout
+    assert re.search(r"UTC, when clocks in Berlin show 0[23]:[03]0$", ran.stdout, re.MULTILINE)
+    assert re.search(r"^  sold in 7 days before [\d-]+: books \d+, music \d+, tea \d+$", ran.stdout, re.MULTILINE)

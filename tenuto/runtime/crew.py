@@ -49,11 +49,12 @@ class Crew:
         self._executor = Executor(app, self._threads, self._has_step, self._store_result)
         self._producers: dict[str, Producer] = {}
         self._poller = Poller(node, self._producers, self._start_later, self._stop_later)
+        self._scheduler = Scheduler(node, notifier, entries)
         self._services: list[Service] = [
             self._poller,
             Stager(node, notifier),
             Lifeline(node, notifier),
-            Scheduler(node, notifier, entries),
+            self._scheduler,
             Pruner(node, keep_jobs, keep_workflows),
         ]
         self._asides: set[asyncio.Task[Any]] = set()
@@ -68,6 +69,7 @@ class Crew:
         await self.node.join(queues)
         telemetry.emit("node.start", node=self.node.id, queues=dict(queues))
         await self._add(queues)
+        await self._scheduler.declare()
         Children.contain(asyncio.get_running_loop())
         self._deaf = self._notifier.subscribe(self._poller.hear)
         for service in self._services:

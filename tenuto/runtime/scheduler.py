@@ -55,7 +55,7 @@ class Entry:
         """Its next job. Raises InvalidCron for what is none, or is of another worker."""
         made = self.make()
         if not isinstance(made, Job):
-            raise InvalidCron(f"cron entry {self.name!r} makes a {type(made).__name__}; it should make a Job, with new()")
+            raise InvalidCron(f"cron entry {self.name!r} makes something of type {type(made).__name__}; give it a Job")
         if made.worker != self.worker or made.scheduled_at is not None:
             told = "it says when itself" if made.scheduled_at is not None else f"it is of worker {made.worker!r}"
             raise InvalidCron(f"cron entry {self.name!r} makes a job that cannot be: {told}")
@@ -166,6 +166,11 @@ class Scheduler(Service):
         """Until the next minute has begun, a little later on one node than on the other."""
         left = self._next - time.monotonic()
         return left + random.uniform(0, SPREAD) if left > 0 else random.uniform(0.5, 1.5)  # it could not be read
+
+    async def declare(self) -> None:
+        """Let the database know what this node declares; each tick does so, too. Raises StorageUnavailable."""
+        if mine := self._entries.all():
+            await self._look(mine)
 
     async def tick(self) -> None:
         """Fire what is due."""

@@ -64,7 +64,7 @@ class RowLocked(LostRace):
 
 
 class Hint(NamedTuple):
-    """Something may have changed: the channel (insert, signal, settled, cron) and what in it; empty texts mean anything."""
+    """Something may have changed: the channel (insert, signal, settled, cron) and what in it; an empty text: any."""
 
     channel: str
     subject: str = ""

@@ -35,7 +35,7 @@ def test_version_tells_what_tenuto_stands_on():
     assert [line.split()[0] for line in run("version").lines] == list(said.json)
 
 
-@pytest.mark.parametrize("args", [[], ["jobs"], ["queues"], ["workflows"]])
+@pytest.mark.parametrize("args", [[], ["jobs"], ["queues"], ["workflows"], ["cron"]])
 def test_without_a_command_it_tells_which_there_are(args):
     said = run(*args)
 

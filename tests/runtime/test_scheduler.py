@@ -183,7 +183,9 @@ async def test_a_job_goes_through_the_door_that_enqueue_has(nodes: Nodes):
 
 
 @pytest.mark.parametrize("turn", [datetime(2026, 3, 29, 1, tzinfo=UTC), datetime(2026, 10, 25, 1, tzinfo=UTC)])
-async def test_two_nodes_fire_each_minute_once_while_clocks_are_turned(nodes: Nodes, open_database: Any, turn: datetime):
+async def test_two_nodes_fire_each_minute_once_while_clocks_are_turned(
+    nodes: Nodes, open_database: Any, turn: datetime
+):
     """The clocks of this process stand elsewhere; and one of the nodes is told of each minute five minutes late."""
     when = {"fixed": "30 2 * * *", "several": "0,20,40 1-3 * * *", "steps": "*/7 * * * *", "hours": "15 */2 * * *"}
     entries = [

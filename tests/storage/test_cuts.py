@@ -13,7 +13,20 @@ from tenuto.outcome import DONE, GATED, Discard, Outcome, Record, settle
 from tenuto.storage import crons, steer, store, upkeep
 from tenuto.storage.database import Database, Verb
 from tests.storage.boundaries import Boundary, watched
-from tests.storage.build import DAY, MINUTE, NOON, SECOND, TTL, AnyJob, Claimer, complaints, diamond, graph, new_id, plain
+from tests.storage.build import (
+    DAY,
+    MINUTE,
+    NOON,
+    SECOND,
+    TTL,
+    AnyJob,
+    Claimer,
+    complaints,
+    diamond,
+    graph,
+    new_id,
+    plain,
+)
 from tests.storage.conftest import only_on_postgres
 from tests.storage.tables import Row, Tables
 

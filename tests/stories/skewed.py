@@ -40,7 +40,7 @@ def skew(seconds: float) -> None:
 
 async def obey(url: str) -> None:
     """Tick when told to, until nothing more is told."""
-    from datetime import datetime, timedelta
+    from datetime import UTC, datetime, timedelta
 
     from tenuto.cron import Cron
     from tenuto.function import job
@@ -63,7 +63,8 @@ async def obey(url: str) -> None:
     while told := (await asyncio.to_thread(sys.stdin.readline)).strip():
         database.now = datetime.fromisoformat(told)
         await scheduler.tick()
-        print(datetime.now().timestamp(), flush=True)
+        sys.stdout.write(f"{datetime.now(UTC).timestamp()}\n")
+        sys.stdout.flush()
     await database.close()
 
 

@@ -67,7 +67,6 @@ async def test_a_worker_says_when_it_is_enqueued(open_app: OpenApp):
         async def nightly(region: str = "all") -> None: ...
 
         app = await open_app(queues={"default": 1})
-        await eventually(app.cron.list)
         await app.cron.run("story.nightly")
         (done,) = await eventually(lambda: completed(app, "story.nightly"))
 
@@ -192,7 +191,6 @@ async def test_a_function_that_makes_jobs_of_another_worker_later_is_told_and_st
 async def test_entries_may_stand_in_the_settings(open_app: OpenApp):
     setting = {"expression": NEVER_SOON, "worker": "story.report", "args": {"region": "eu"}, "catch_up": 60}
     app = await open_app(queues={"default": 1}, cron={"eu": setting})
-    await eventually(app.cron.list)
 
     await app.cron.run("eu")
 

@@ -132,7 +132,9 @@ def test_what_is_no_text_is_refused(expression):
         Cron(expression)
 
 
-@pytest.mark.parametrize("timezone", ["", "Berlin", "Europe", "../UTC", "/etc/localtime", "UTC\x00", 7, None, "x" * 999])
+@pytest.mark.parametrize(
+    "timezone", ["", "Berlin", "Europe", "../UTC", "/etc/localtime", "UTC\x00", 7, None, "x" * 999]
+)
 def test_a_timezone_that_is_not_known_is_refused(timezone):
     with pytest.raises(InvalidCron, match="is not known here; give one like Europe/Berlin"):
         Cron("* * * * *", timezone)
