@@ -1,8 +1,5 @@
 """Scheduler: the minute's cron entries become jobs, once however many nodes run, by the clock of the database."""
 
-import asyncio
-import random
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -28,8 +25,6 @@ from tenuto.storage.database import Hint
 AnyJob = Job[Any, Any]
 
 AT_ONCE: Final = 100  # missed minutes of one entry that are made up for in one go
-SPREAD: Final = 0.25  # seconds over which nodes come after the minute has begun
-SOON: Final = 1.0  # seconds: another process wrote something, of which nothing more is known
 
 
 # ── what this process declares ────────────────────────────────────────────────────────────────────
@@ -119,86 +114,89 @@ def _maker(new: Callable[[Any], AnyJob]) -> Callable[[], AnyJob]:
 
 
 class Scheduler(Service):
-    """At the beginning of each minute by the database's clock, on every node that declares an entry.
+    """Once a second it asks what the clock of the database shows: in each new minute it fires what is due. On every
+    node that declares an entry; the clock of the process is never asked.
 
     The declaration that was registered last counts, and nodes that declare just that fire it. Those that declare the
     entry otherwise (an older program, while a newer one is being started) leave it to them, and take over when none
-    of them is left. The clock of the process is never asked.
+    of them is left.
     """
 
-    interval: ClassVar[float] = 60.0
+    interval: ClassVar[float] = 0.9  # a second at most, with what the service adds to it
 
     def __init__(self, node: Node, notifier: Notifier, entries: Entries) -> None:
         super().__init__(node)
         self._notifier = notifier
         self._entries = entries
         self._registered: set[Declared] = set()
-        self._next = 0.0  # monotonic: when the next minute begins
-        self._soon: asyncio.TimerHandle | None = None
+        self._gone_through: datetime | None = None  # the minute in which nothing more is due
+        self._left: set[str] = set()  # what somebody asked for and could not be done here, until the next minute
         self._deaf: Callable[[], None] = _nobody
 
     def start(self) -> None:
         """Tick from now on; and listen to what operators ask for."""
         self._deaf = self._notifier.subscribe(self.hear)
-        self._entries.on_change = self.poke
+        self._entries.on_change = self.go_through
         super().start()
 
     async def stop(self) -> None:
         """Let the tick under way end, and make no other."""
         self._deaf()
         self._entries.on_change = _nobody
-        if self._soon is not None:
-            self._soon.cancel()
         await super().stop()
 
     def hear(self, hint: Hint) -> None:
-        """Take up a hint: somebody asked something of an entry, or perhaps so."""
+        """Take up a hint: somebody asked something of an entry."""
         if hint.channel == "cron":
             self.poke()
-        elif not hint.channel and self._soon is None:
-            self._soon = asyncio.get_running_loop().call_later(SOON, self._poke_now)
 
-    def _poke_now(self) -> None:
-        self._soon = None
+    def go_through(self) -> None:
+        """Go through all entries at once, also when this was done in this minute."""
+        self._gone_through = None
         self.poke()
-
-    def rest(self) -> float:
-        """Until the next minute has begun, a little later on one node than on the other."""
-        left = self._next - time.monotonic()
-        return left + random.uniform(0, SPREAD) if left > 0 else random.uniform(0.5, 1.5)  # it could not be read
 
     async def declare(self) -> None:
         """Let the database know what this node declares; each tick does so, too. Raises StorageUnavailable."""
         if mine := self._entries.all():
-            await self._look(mine)
+            await self._rows(mine)
 
     async def tick(self) -> None:
-        """Fire what is due."""
+        """Fire what is due, and run what somebody asked for."""
         mine = self._entries.all()
-        self._next = 0.0 if mine else time.monotonic() + self.interval
-        rows = await self._look(mine) if mine else {}
-        for name, row in rows.items():
-            if row.declared == mine[name].declared:
+        if not mine:
+            return
+        now, is_asked = await self.database.read(crons.look, mine.keys() - self._left)
+        minute = now.replace(second=0, microsecond=0)
+        if minute == self._gone_through and not is_asked:
+            return
+        if minute != self._gone_through:
+            self._left.clear()
+        self._gone_through = minute
+        try:
+            for name, row in (await self._rows(mine)).items():
                 await self._guarded_fire(mine[name], row)
+        except BaseException:
+            self._gone_through = None
+            raise
 
-    async def _look(self, mine: Mapping[str, Entry]) -> dict[str, CronRow]:
+    async def _rows(self, mine: Mapping[str, Entry]) -> dict[str, CronRow]:
         """How these entries stand, once the others know that they are known here."""
-        asked = time.monotonic()
         rows = await self.database.read(crons.crons, mine)
         declared = [entry.declared for entry in mine.values()]
         new = [each for each in declared if each not in self._registered]
         known = [each for each in declared if each not in new and _wants_a_sign(each, rows.get(each.name))]
-        if new or known:
-            await self.database.run(crons.register, new, known)
-            self._registered.update(new)
-            asked = time.monotonic()
-            rows = await self.database.read(crons.crons, mine)
-        for row in rows.values():
-            self._next = asked + (MINUTE - (row.now - row.now.replace(second=0, microsecond=0))).total_seconds()
-        return rows
+        if not new and not known:
+            return rows
+        await self.database.run(crons.register, new, known)
+        self._registered.update(new)
+        return await self.database.read(crons.crons, mine)
 
     async def _guarded_fire(self, entry: Entry, row: CronRow) -> None:
         """What one entry raises is told, and does not stop the others; its minute is tried again with the next."""
+        if row.asked:
+            self._left.add(row.name)
+        if row.declared != entry.declared:
+            return
         try:
             if row.asked:
                 await self._answer(entry)
@@ -217,16 +215,18 @@ class Scheduler(Service):
             return
         jobs = [await _sealed(entry.job_at(minute)) for minute in minutes]
         stored = await self.database.run(crons.fire, row, minutes[-1] if minutes else horizon, jobs)
-        if stored is None:
+        if stored is None:  # another node was first, or somebody paused it: perhaps not all of it is done
+            self._gone_through = None
             return
         if is_late:
             telemetry.emit("cron.skip", name=entry.name, after=row.done_until, until=horizon)
         self._tell(entry, minutes, stored)
         if len(minutes) == AT_ONCE:
-            self.poke()
+            self.go_through()
 
     async def _answer(self, entry: Entry) -> None:
         stored = await self.database.run(crons.answer, entry.name, await _sealed(entry.job()))
+        self._left.discard(entry.name)
         if stored is not None:
             self._tell(entry, [], [stored])
 

@@ -49,10 +49,6 @@ class Service:
         if self._task is not None:
             await asyncio.wait([self._task])
 
-    def rest(self) -> float:
-        """Seconds until the next tick."""
-        return self.interval * random.uniform(0.9, 1.1)
-
     def poke(self) -> None:
         """Tick as soon as the one under way has ended."""
         self._poked.set()
@@ -83,5 +79,5 @@ class Service:
 
     async def _pause(self) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(self.rest()):
+            async with asyncio.timeout(self.interval * random.uniform(0.9, 1.1)):
                 await self._poked.wait()

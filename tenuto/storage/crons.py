@@ -56,6 +56,12 @@ def crons(names: Iterable[str] | None = None) -> Verb[dict[str, CronRow]]:
     return {row[0]: CronRow(*row) for row in rows}
 
 
+def look(names: Iterable[str]) -> Verb[tuple[datetime, bool]]:
+    """What the database's clock shows, and whether anybody asked for one of these entries. It costs next to nothing."""
+    ((now, asked),) = yield last("cron_asked", names=list(names))
+    return now, asked
+
+
 def register(new: Sequence[Declared], known: Sequence[Declared]) -> Verb[None]:
     """Keep what a node declares, each for `KNOWN_FOR`. What is `new` wins over what others declared under its name;
     what was `known` before does so only when they are gone. An entry whose schedule changes begins anew.

@@ -19,7 +19,6 @@ from tenuto.features.feature import Feature
 from tenuto.features.recurring import CATCH_UP
 from tenuto.function import job
 from tenuto.job import AVAILABLE, Job
-from tenuto.runtime import scheduler
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier
 from tenuto.runtime.scheduler import AT_ONCE, Entries, Entry, Scheduler, again
@@ -27,6 +26,7 @@ from tenuto.storage import crons, reading
 from tenuto.storage.crons import KNOWN_FOR, CronRow
 from tenuto.storage.database import Database, Hint
 from tenuto.storage.steer import Filter
+from tests.kit import eventually
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -235,14 +235,37 @@ def test_nothing_of_cron_asks_the_clock_of_the_process():
     assert asked == set()
 
 
-async def test_a_node_rests_until_the_next_minute_of_the_database_has_begun(nodes: Nodes):
+async def test_in_a_minute_that_was_gone_through_only_the_clock_is_read(nodes: Nodes, monkeypatch: pytest.MonkeyPatch):
+    read: list[str] = []
+    seen = nodes.database.read
+
+    async def watch(verb: Any, *args: Any) -> Any:
+        read.append(verb.__name__)
+        return await seen(verb, *args)
+
     node = nodes.node(entry())
-    await nodes.tick(NOON + 59.5 * SECOND, node)
+    monkeypatch.setattr(nodes.database, "read", watch)
+    await nodes.tick(NOON, node)
+    first, read[:] = list(read), []
 
-    assert 0.3 < node.rest() <= 0.5 + scheduler.SPREAD
+    await nodes.tick(NOON + 59 * SECOND, node)
 
-    await nodes.tick(NOON + 60 * SECOND, node)
-    assert 59 < node.rest() <= 60 + scheduler.SPREAD
+    assert first == ["look", "crons", "crons"]
+    assert read == ["look"]
+
+
+async def test_a_node_that_works_fires_when_the_minute_has_come(nodes: Nodes):
+    node = nodes.node(entry())
+    nodes.database.now = NOON + 59 * SECOND
+    node.start()
+    try:
+        await eventually(lambda: node._gone_through)
+        nodes.database.now = NOON + MINUTE
+        await eventually(nodes.minutes)
+    finally:
+        await node.stop()
+
+    assert await nodes.minutes() == [NOON + MINUTE]
 
 
 async def test_a_node_without_an_entry_asks_the_database_nothing(nodes: Nodes):
@@ -250,8 +273,6 @@ async def test_a_node_without_an_entry_asks_the_database_nothing(nodes: Nodes):
     node = nodes.node()
 
     await node.tick()
-
-    assert node.rest() > 50
 
 
 # ── minutes that were missed ──────────────────────────────────────────────────────────────────────
@@ -341,6 +362,25 @@ async def test_what_is_asked_for_runs_once_also_while_it_is_paused(nodes: Nodes,
     assert (made.state, made.scheduled_at) == (AVAILABLE, NOON + SECOND)
     assert heard == [("cron.insert", {"name": "report", "minutes": [], "ids": [made.id]})]
     assert nodes.hints == [Hint("insert", "reports")]
+
+
+async def test_what_is_asked_for_and_fails_is_told_once_a_minute_until_it_is_done(nodes: Nodes, heard):
+    makes: list[AnyJob] = []
+    node = nodes.node(entry("@yearly", make=report.new), entry("@yearly", name="other"))
+    await nodes.tick(NOON, node)
+    node._entries.added["report"] = entry("@yearly", make=lambda: makes[0])
+    await nodes.database.run(crons.ask, "report")
+    for seconds in (1, 2, 3, 60, 61):
+        await nodes.tick(NOON + seconds * SECOND, node)
+    assert [event for event, _ in heard] == ["cron.exception"] * 2
+
+    await nodes.database.run(crons.ask, "other")
+    await nodes.tick(NOON + 62 * SECOND, node)
+    assert len(await nodes.jobs()) == 1
+
+    makes.append(report.new("late"))
+    await nodes.tick(NOON + 120 * SECOND, node)
+    assert len(await nodes.jobs()) == 2
 
 
 async def test_a_hint_about_cron_is_taken_up_at_once_and_any_other_is_not(nodes: Nodes):

@@ -175,6 +175,7 @@ class Work:
         self.examiner.run(crons.register, declared[:1], declared)
         rows = self.examiner.run(crons.crons, [each.name for each in declared])
         self.examiner.run(crons.crons)
+        self.examiner.run(crons.look, [each.name for each in declared])
         queue = next(self._queues)
         minutes = [Job("w", {"n": n}, queue=queue) for n in range(self.batch)]
         assert self.examiner.run(crons.fire, rows[first], rows[first].now, minutes)

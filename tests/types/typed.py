@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, assert_type
 
+from tenuto.app import Tenuto
 from tenuto.function import job
 from tenuto.job import Job
 from tenuto.outcome import Cancel, Discard, Record, Snooze
@@ -103,6 +104,22 @@ send.options(quue="fast")  # type: ignore[call-arg]  # pyright: ignore[reportCal
 send.options(priority="high")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 send.options(queue="fast").new(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 job(quue="fast")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+
+# ── cron ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@job(cron="30 2 * * *", timezone="Europe/Berlin", catch_up=3600)
+async def nightly(region: str = "all") -> int:
+    return len(region)
+
+
+app = Tenuto()
+app.cron.add("all", "@daily", nightly.new)
+app.cron.add("eu", "@daily", nightly.options(priority=1).new("eu"), timezone="Europe/Berlin", catch_up=60)
+
+app.cron.add("needs", "@daily", fetch.new)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+app.cron.add("none", "@daily", nightly)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+job(cron=5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 # ── classes ───────────────────────────────────────────────────────────────────────────────────────
 
