@@ -40,6 +40,11 @@ class CronStatus:
     last_job_state: JobState | None  # None when there is none, or it has been pruned
     registered_at: datetime
 
+    @property
+    def in_words(self) -> str:
+        """When it is due, in English: `At 02:30 every day`. Raises InvalidCron where this version cannot read it."""
+        return Cron(self.expression, self.timezone).explain()
+
 
 class Schedule:
     """An app's cron entries. What is paused, resumed or run here is obeyed by whichever node declares the entry."""

@@ -1,6 +1,7 @@
 """`tenuto cron`: list the entries, tell when one is due next, and pause, resume or run one."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Annotated, Final, TypeAlias
 
 import typer
@@ -59,11 +60,16 @@ def show_next(
     as_json: AsJson = False,
 ) -> None:
     """Show the next minutes in which an entry is due."""
-    found = ask(context, lambda app: app.cron.next(name, count))
+    minutes, entry = ask(context, lambda app: _look(app, name, count))
     if as_json:
-        document(found)
+        document(minutes)
     else:
-        say(*(Text(instant(minute)) for minute in found))
+        say(Text(f"{entry.in_words}, {entry.timezone}"), *(Text(instant(minute)) for minute in minutes))
+
+
+async def _look(app: Tenuto, name: str, count: int) -> tuple[Sequence[datetime], CronStatus]:
+    minutes = await app.cron.next(name, count)
+    return minutes, next(entry for entry in await app.cron.list() if entry.name == name)
 
 
 @commands.command()

@@ -24,6 +24,7 @@ from tenuto.storage.database import Hint
 
 AnyJob = Job[Any, Any]
 
+AHEAD: Final = timedelta(days=1)  # that an entry may be ahead of the database's clock, which was put back then
 AT_ONCE: Final = 100  # missed minutes of one entry that are made up for in one go
 
 
@@ -208,6 +209,9 @@ class Scheduler(Service):
             telemetry.emit("cron.exception", name=entry.name, error=error)
 
     async def _fire(self, entry: Entry, row: CronRow) -> None:
+        if row.done_until - row.now > AHEAD:  # the clock was wrong before: without this it would rest until then
+            await self.database.run(crons.fire, row, row.now, [])
+            return
         horizon = row.now - entry.catch_up - MINUTE  # a minute begun at or before it is too old
         minutes = entry.cron.between(max(row.done_until, horizon), row.now, AT_ONCE)
         is_late = row.done_until < horizon and (entry.cron.after(row.done_until) or row.now) <= horizon

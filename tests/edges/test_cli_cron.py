@@ -73,7 +73,8 @@ async def test_the_next_minutes_are_shown(entry: str, ask: Ask):
     minutes = [datetime.fromisoformat(text) for text in listed]
     assert len(minutes) == 5
     assert minutes == Cron(WHEN, "Europe/Berlin").between(datetime.now(UTC), minutes[-1], 99)
-    assert [line[:20] for line in said.lines] == [f"{minute:%Y-%m-%d %H:%M:%S} " for minute in minutes[:2]]
+    assert said.lines[0] == "At 03:00 on February 29, Europe/Berlin"
+    assert [line[:20] for line in said.lines[1:]] == [f"{minute:%Y-%m-%d %H:%M:%S} " for minute in minutes[:2]]
 
 
 async def test_an_entry_that_nobody_declares_any_more_is_stale_and_not_run(

@@ -149,6 +149,19 @@ async def test_a_database_whose_clock_is_put_back_fires_no_minute_again(nodes: N
     assert await nodes.minutes() == [NOON + MINUTE, NOON + 2 * MINUTE, NOON + 3 * MINUTE]
 
 
+async def test_an_entry_goes_on_when_a_database_whose_clock_was_a_year_ahead_is_put_right(nodes: Nodes):
+    node = nodes.node(entry())
+    await nodes.tick(NOON, node)
+    await nodes.tick(NOON + timedelta(days=365), node)
+    ahead = await nodes.minutes()
+
+    for minute in (1, 2):
+        await nodes.tick(NOON + minute * MINUTE, node)
+
+    assert min(at for at in ahead if at is not None) > NOON + timedelta(days=364)
+    assert await nodes.minutes() == [NOON + 2 * MINUTE, *ahead]
+
+
 async def test_a_new_job_is_made_for_each_minute(nodes: Nodes):
     node = nodes.node(entry(make=again(report.options(schedule_in=30, tags=["eu"]).new("eu"))))
     for minute in range(3):
