@@ -1,5 +1,6 @@
 """Config: arguments, environment and TOML as one frozen set of settings."""
 
+import json
 import os
 from collections.abc import Mapping
 from datetime import timedelta
@@ -62,6 +63,14 @@ def _without_truth(given: Any) -> Any:
     return given
 
 
+def _crons(given: Any) -> Any:
+    """Cron entries from a mapping, or from the JSON that an environment variable has."""
+    try:
+        return json.loads(given) if isinstance(given, str) else given
+    except ValueError:
+        raise ValueError("this is no JSON object of cron entries by name") from None
+
+
 class CronSetting(BaseModel):
     """One cron entry of the settings: when, and of which worker; the worker is looked up where it is registered."""
 
@@ -69,7 +78,7 @@ class CronSetting(BaseModel):
 
     expression: str
     worker: str
-    args: dict[str, Any] = {}
+    args: dict[str, Any] = Field({}, repr=False)
     timezone: str = "UTC"
     catch_up: timedelta = CATCH_UP
 
@@ -101,7 +110,9 @@ class Config(BaseSettings):
     name: str = "tenuto"  # of this instance, one of perhaps several in a process
     namespace: str = Field("tenuto", alias="schema")  # the schema that holds the tables on PostgreSQL
     queues: Annotated[dict[str, int], NoDecode, BeforeValidator(_queues)] = {}
-    cron: dict[str, CronSetting] = {}  # entries by name, beside those in the code
+    cron: Annotated[
+        dict[str, CronSetting], NoDecode, BeforeValidator(_crons)
+    ] = {}  # entries by name, beside those in the code
     node: str | None = None  # this node's name for operators; the host's, unless given
     lease: timedelta = timedelta(seconds=30)
     grace: timedelta = timedelta(seconds=15)  # for running jobs, when the node stops

@@ -1,6 +1,6 @@
 """Schedule: the cron entries of an app: declared, listed, paused, resumed, and run now."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
@@ -55,7 +55,7 @@ class Schedule:
 
     def set_up(self, settings: Mapping[str, CronSetting], database: Database, notifier: Notifier) -> None:
         """Take the entries of the settings, and the database of all of them."""
-        self.entries.configured = lambda: _configured(settings)
+        self.entries.configured = tuple(_configured(name, setting) for name, setting in settings.items())
         self._database = database
         self._notifier = notifier
 
@@ -126,14 +126,10 @@ class Schedule:
         return found[name]
 
 
-def _configured(settings: Mapping[str, CronSetting]) -> Iterable[Entry]:
-    """The entries of the settings. Raises UnknownWorker, also for a worker whose module is not imported yet."""
-    for name, setting in settings.items():
-        yield Entry(name, setting.cron, setting.catch_up, resolve(setting.worker).name, _maker(setting))
-
-
-def _maker(setting: CronSetting) -> Callable[[], Job[Any, Any]]:
-    return lambda: resolve(setting.worker).new(dict(setting.args))
+def _configured(name: str, setting: CronSetting) -> Entry:
+    """An entry of the settings. Its worker is looked up later: its module may not be imported yet, or never here."""
+    args = dict(setting.args)
+    return Entry(name, setting.cron, setting.catch_up, setting.worker, lambda: resolve(setting.worker).new(args))
 
 
 def _status(row: CronRow) -> CronStatus:

@@ -81,6 +81,20 @@ def test_queues_come_whole_from_the_strongest_that_names_any(write, monkeypatch)
     assert load(queues={}).queues == {}
 
 
+def test_cron_entries_come_from_files_and_as_json_from_the_environment(write, monkeypatch):
+    write("tenuto.toml", '[cron.a]\nexpression = "@daily"\nworker = "w"\nargs = { n = 7 }\n')
+    (entry,) = load().cron.values()
+    assert (entry.expression, entry.worker, entry.args, entry.timezone) == ("@daily", "w", {"n": 7}, "UTC")
+    assert "7" not in repr(entry)
+
+    monkeypatch.setenv("TENUTO_CRON", '{"b": {"expression": "@hourly", "worker": "w", "catch_up": 60}}')
+    assert {name: entry.catch_up for name, entry in load().cron.items()} == {"b": timedelta(minutes=1)}
+    monkeypatch.setenv("TENUTO_CRON", f'{{"b": "{SECRET}')
+    with pytest.raises(ConfigError, match="cron: this is no JSON object of cron entries by name") as refused:
+        load()
+    assert SECRET not in str(refused.value)
+
+
 def test_an_argument_that_is_none_says_nothing(monkeypatch):
     monkeypatch.setenv("TENUTO_NAME", "told")
 

@@ -1,7 +1,7 @@
 """Scheduler: the minute's cron entries become jobs, once however many nodes run, by the clock of the database."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final
 
@@ -9,8 +9,8 @@ from uuid_utils import uuid7
 
 from tenuto import telemetry
 from tenuto.cron import MINUTE, Cron
-from tenuto.definition import registered, storing
-from tenuto.errors import InvalidArgs, InvalidCron, StorageUnavailable
+from tenuto.definition import registered, resolve, storing
+from tenuto.errors import InvalidArgs, InvalidCron, StorageUnavailable, UnknownWorker
 from tenuto.features.feature import fold_store
 from tenuto.features.recurring import Recurring
 from tenuto.job import Job
@@ -74,7 +74,7 @@ class Entries:
 
     def __init__(self) -> None:
         self.added: dict[str, Entry] = {}
-        self.configured: Callable[[], Iterable[Entry]] = tuple
+        self.configured: tuple[Entry, ...] = ()
         self.on_change: Callable[[], None] = _nobody
 
     def add(self, entry: Entry) -> None:
@@ -88,16 +88,27 @@ class Entries:
     def all(self) -> dict[str, Entry]:
         """Each by its name: what was added wins over the settings, and those over what a worker says."""
         found = {entry.name: entry for entry in _of_workers()}
-        return found | {entry.name: entry for entry in self.configured()} | self.added
+        return found | {entry.name: entry for entry in map(_resolved, self.configured) if entry} | self.added
 
     def check(self) -> None:
-        """Make a job of each. Raises InvalidCron for one that cannot, UnknownWorker."""
+        """Make a job of each. Raises InvalidCron for one that cannot; tells of settings whose worker is not there."""
+        for entry in self.configured:
+            if _resolved(entry) is None:  # left to nodes that import it
+                telemetry.emit("cron.exception", name=entry.name, error=UnknownWorker(entry.worker))
         for entry in self.all().values():
             try:
                 entry.job()
             except InvalidArgs as refused:
                 told = "what cron enqueues needs a default for each of its args, or app.cron.add(name, when, job)"
                 raise InvalidCron(f"cron entry {entry.name!r} makes no job: {refused}; {told}") from None
+
+
+def _resolved(entry: Entry) -> Entry | None:
+    """An entry of the settings, where its worker is registered; that one may have another name by now."""
+    try:
+        return replace(entry, worker=resolve(entry.worker).name)
+    except UnknownWorker:
+        return None
 
 
 def _of_workers() -> Iterable[Entry]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tenuto import Job, Tenuto, Worker, job
+from tenuto import Job, Tenuto, Worker, job, telemetry
 from tenuto.cron import Cron
 from tenuto.definition import forget
 from tenuto.errors import (
@@ -23,7 +23,6 @@ from tenuto.errors import (
     InvalidJob,
     InvalidRequest,
     NotStarted,
-    UnknownWorker,
 )
 from tenuto.runtime.scheduler import Entries
 from tenuto.storage import crons, upkeep
@@ -217,12 +216,32 @@ def test_what_is_added_wins_over_the_settings_and_those_over_what_a_worker_says(
     }
 
 
-async def test_a_worker_of_the_settings_that_is_not_registered_stops_the_start(database_url: str):
-    app = Tenuto(database_url, queues={"default": 1}, cron={"a": {"expression": "@daily", "worker": "story.reprot"}})
-    await app.migrate()
+async def test_a_worker_of_the_settings_that_this_program_does_not_have_is_told_of_and_left_to_others(
+    open_app: OpenApp,
+):
+    told: list[Any] = []
 
-    with pytest.raises(UnknownWorker, match=r"no worker named 'story\.reprot' is registered here"):
-        await app.start()
+    def hear(event: str, payload: Any) -> None:
+        told.append((payload["name"], str(payload["error"])))
+
+    telemetry.attach(hear, "cron.exception")
+    try:
+        app = await open_app(queues={"default": 1}, cron={"a": {"expression": "@daily", "worker": "story.reprot"}})
+    finally:
+        telemetry.detach(hear)
+
+    assert told == [("a", "no worker named 'story.reprot' is registered here; import its module first")]
+    assert await app.cron.list() == []
+
+
+async def test_a_worker_of_the_settings_may_be_registered_later(open_app: OpenApp):
+    app = await open_app(queues={"default": 1}, cron={"a": {"expression": NEVER_SOON, "worker": "story.later"}})
+    with forgotten("story.later"):
+
+        @job(name="story.later")
+        async def later() -> None: ...
+
+        assert await eventually(app.cron.list)
 
 
 @pytest.mark.parametrize(
@@ -233,6 +252,7 @@ async def test_a_worker_of_the_settings_that_is_not_registered_stops_the_start(d
         ({"expression": "@daily", "worker": "w", "timezone": "Berlin"}, "timezone='Berlin' is not known"),
         ({"expression": "@daily", "worker": "w", "catch_up": 1e9}, "catch_up=1000000000.0 is out of range"),
         ({"expression": "@daily", "worker": "w", "when": 1}, "there is no 'cron.a.when'"),
+        ("@daily", r"cron\.a: Input should be"),
     ],
 )
 def test_what_cannot_be_in_the_settings_is_refused_when_they_are_read(setting, why):
