@@ -272,7 +272,7 @@ async def test_a_node_that_works_fires_when_the_minute_has_come(nodes: Nodes):
     nodes.database.now = NOON + 59 * SECOND
     node.start()
     try:
-        await eventually(lambda: node._gone_through)
+        await eventually(lambda: nodes.database.read(crons.crons))
         nodes.database.now = NOON + MINUTE
         await eventually(nodes.minutes)
     finally:
