@@ -70,10 +70,8 @@ class Schedule:
         """
         check_name("cron", name)
         cron, kept = Cron(expression, timezone), checked_catch_up(catch_up)
-        if not isinstance(work, Job) and not callable(work):
-            raise InvalidCron(f"cron entry {name!r} takes a Job, or a function that makes one")
-        make = again(work) if isinstance(work, Job) else work
-        sample = make()
+        make: Callable[[], Any] = work if callable(work) else again(work)
+        sample = make() if callable(work) else work
         if not isinstance(sample, Job):
             raise InvalidCron(f"cron entry {name!r} takes a Job, or a function that makes one")
         self.entries.add(Entry(name, cron, kept, sample.worker, make))

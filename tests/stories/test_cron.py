@@ -176,7 +176,7 @@ def test_what_cannot_be_added_is_refused_at_once():
 
 
 async def test_a_function_that_makes_jobs_of_another_worker_later_is_told_and_stores_nothing(app: Tenuto):
-    workers = iter([report, report, needs])
+    workers: Iterator[Any] = iter([report, report, needs])
     app.cron.add("fickle", NEVER_SOON, lambda: next(workers, needs).new("eu"))
     entry = app.cron.entries.all()["fickle"]
 

@@ -119,7 +119,7 @@ app.cron.add("eu", "@daily", nightly.options(priority=1).new("eu"), timezone="Eu
 
 app.cron.add("needs", "@daily", fetch.new)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 app.cron.add("none", "@daily", nightly)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-job(cron=5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+job(cron=5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 
 # ── classes ───────────────────────────────────────────────────────────────────────────────────────
 
