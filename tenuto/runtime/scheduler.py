@@ -143,6 +143,7 @@ class Scheduler(Service):
         self._registered: set[Declared] = set()
         self._gone_through: datetime | None = None  # the minute in which nothing more is due
         self._left: set[str] = set()  # what somebody asked for and could not be done here, until the next minute
+        self._firsts: dict[str, tuple[Cron, datetime, datetime | None]] = {}  # by name
         self._deaf: Callable[[], None] = _nobody
 
     def start(self) -> None:
@@ -223,21 +224,29 @@ class Scheduler(Service):
         if row.done_until - row.now > AHEAD:  # the clock was wrong before: without this it would rest until then
             await self.database.run(crons.fire, row, row.now, [])
             return
+        first = self._first_after(entry, row.done_until)
+        if first is None or first > row.now:
+            return
         horizon = row.now - entry.catch_up - MINUTE  # a minute begun at or before it is too old
         minutes = entry.cron.between(max(row.done_until, horizon), row.now, AT_ONCE)
-        is_late = row.done_until < horizon and (entry.cron.after(row.done_until) or row.now) <= horizon
-        if not minutes and not is_late:
-            return
         jobs = [await _sealed(entry.job_at(minute)) for minute in minutes]
         stored = await self.database.run(crons.fire, row, minutes[-1] if minutes else horizon, jobs)
         if stored is None:  # another node was first, or somebody paused it: perhaps not all of it is done
             self._gone_through = None
             return
-        if is_late:
+        if first <= horizon:
             telemetry.emit("cron.skip", name=entry.name, after=row.done_until, until=horizon)
         self._tell(entry, minutes, stored)
         if len(minutes) == AT_ONCE:
             self.go_through()
+
+    def _first_after(self, entry: Entry, done_until: datetime) -> datetime | None:
+        """When the entry is due first; worked out once, since most entries are not due for long."""
+        cron, after, first = self._firsts.get(entry.name, (None, None, None))
+        if (cron, after) != (entry.cron, done_until):
+            first = entry.cron.after(done_until)
+            self._firsts[entry.name] = (entry.cron, done_until, first)
+        return first
 
     async def _answer(self, entry: Entry) -> None:
         stored = await self.database.run(crons.answer, entry.name, await _sealed(entry.job()))
