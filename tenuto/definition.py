@@ -1,9 +1,9 @@
 """Definition: one worker, worked out once, and the registry that finds it again by its name.
 
 A worker's name is `module.qualname`, where a script counts by its file's name; `name=` replaces it. A name is one
-worker's, and so is an alias. Code that is loaded again (a reload, a prompt) takes the place of what it was. Where a function that defines
-a worker is called again, the last worker has the name, and those before make no more jobs (DuplicateWorker): they
-would run as the last.
+worker's, and so is an alias. Code that is loaded again (a reload, a prompt) takes the place of what it was. Where a
+function that defines a worker is called again, the last worker has the name, and those before make no more jobs
+(DuplicateWorker): they would run as the last.
 """
 
 import sys

@@ -90,8 +90,11 @@ class BeforeNew(Feature):
 
 
 def _pair(hook: Hook, answer: Any) -> tuple[Any, dict[str, Any]]:
-    if isinstance(answer, tuple) and len(pair := cast("tuple[Any, ...]", answer)) == 2 and isinstance(pair[1], Mapping):
-        return pair[0], dict(cast("Mapping[str, Any]", pair[1]))
+    match answer:
+        case (args, Mapping()) if isinstance(answer, tuple):
+            return args, dict(cast("Mapping[str, Any]", answer[1]))
+        case _:
+            pass
     raise InvalidHook(f"before_new of {hook.owner} gave back {type(answer).__name__}; return both: args, options")
 
 
@@ -118,8 +121,7 @@ def instance_of(worker: type[W], job: AnyJob) -> W:
         return worker()
     if type(seen.instance) is not worker:
         seen.instance = worker()
-    made: W = seen.instance
-    return made
+    return cast("W", seen.instance)
 
 
 class AroundProcess(Feature):
@@ -173,10 +175,9 @@ class AroundProcess(Feature):
 
 
 def _same(hook: Hook, job: AnyJob, answer: Any) -> AnyJob:
-    if isinstance(answer, Job):
-        given: AnyJob = answer
-        if (given.id, given.epoch) == (job.id, job.epoch):
-            return given
+    given = cast("AnyJob", answer) if isinstance(answer, Job) else None
+    if given is not None and (given.id, given.epoch) == (job.id, job.epoch):
+        return given
     what = "another job" if isinstance(answer, Job) else type(answer).__name__
     raise InvalidHook(f"before_process of {hook.owner} gave back {what}; return the job, or what its replace() gives")
 
@@ -189,7 +190,7 @@ def _state(outcome: Outcome, ack: Ack, seen: _Seen) -> HookState | None:
 
 def _result(outcome: Outcome) -> Any:
     if isinstance(outcome, Record):
-        return cast("Record[Any]", outcome).value
+        return outcome.value
     return outcome if isinstance(outcome, Snooze | Cancel | Discard) else None
 
 

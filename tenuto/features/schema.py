@@ -8,7 +8,7 @@ from dataclasses import is_dataclass
 from functools import partial
 from inspect import Parameter, isclass, signature, unwrap
 from types import SimpleNamespace
-from typing import Annotated, Any, Final, NotRequired, Required, get_origin, get_type_hints
+from typing import Annotated, Any, Final, NotRequired, Required, cast, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, RootModel, TypeAdapter, ValidationError, with_config
 from pydantic.errors import PydanticUserError
@@ -118,10 +118,10 @@ def _shape(declared: Any) -> Shape:
 def _demanding(schema: Any, *, required: bool = False) -> Any:
     """The schema with two demands more, at every depth: a required text is not empty, an instance is checked again."""
     if isinstance(schema, list | tuple):
-        return [_demanding(part, required=required) for part in _listed(schema)]
+        return [_demanding(part, required=required) for part in cast("Sequence[Any]", schema)]
     if not isinstance(schema, dict):
         return schema
-    parts: dict[str, Any] = schema
+    parts = cast("dict[str, Any]", schema)
     kind = parts.get("type")
     if not isinstance(kind, str):  # names with their schemas
         return {name: _demanding(part) for name, part in parts.items()}
@@ -136,13 +136,9 @@ def _demanding(schema: Any, *, required: bool = False) -> Any:
 def _is_open(schema: Any) -> bool:
     """Whether a model in it asks for unknown keys; then each model says for itself what may come."""
     if isinstance(schema, dict):
-        parts: dict[str, Any] = schema
+        parts = cast("dict[str, Any]", schema)
         return parts.get("extra_fields_behavior") == "allow" or any(map(_is_open, parts.values()))
-    return isinstance(schema, list) and any(map(_is_open, _listed(schema)))
-
-
-def _listed(parts: Any) -> Sequence[Any]:
-    return parts  # type: ignore[no-any-return]
+    return isinstance(schema, list) and any(map(_is_open, cast("Sequence[Any]", schema)))
 
 
 _FIELDS: Final = frozenset({"model-field", "typed-dict-field", "dataclass-field"})

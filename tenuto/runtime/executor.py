@@ -16,7 +16,6 @@ from tenuto.job import EPOCH, Job
 from tenuto.outcome import (
     GATED,
     KEPT,
-    STOPPED,
     Ack,
     Cancel,
     Discard,
@@ -94,7 +93,7 @@ class Executor:
         outcome = await self._outcome(attempt, definition)
         attempt.ack = ack = settle(job, outcome, backoff=definition.backoff)
         for feature in definition.observing:
-            await feature.after_settle(job, STOPPED if attempt.stopped is STOPPED else outcome, ack)
+            await feature.after_settle(job, _told(attempt, outcome), ack)
         _stopped(job, ack, outcome, began)
         return ack
 
@@ -129,6 +128,11 @@ class Executor:
         made = definition.pipeline(on_loop if definition.is_async else in_thread)
         self._pipelines[definition.acting] = made
         return made
+
+
+def _told(attempt: Attempt, outcome: Outcome) -> Outcome:
+    """What observers hear: a job that an operator cancelled ends so, whatever it returned meanwhile."""
+    return attempt.stopped if isinstance(attempt.stopped, Stopped) else outcome
 
 
 def _raised(attempt: Attempt, error: BaseException, limit: asyncio.Timeout | None) -> Outcome:
