@@ -34,7 +34,16 @@ class _Callable(ABC):
         A timeout of the job, or whoever cancels it, tells it to stop, and then waits all the same: a thread cannot be
         ended from outside, and its slot is the thread's.
         """
-        returned = await _to_its_end(self.run(act), job)
+        called = self.run(act)
+        try:
+            returned = await asyncio.shield(called)
+        except asyncio.CancelledError:
+            if job.signal is not None:
+                job.signal.cancelled = True
+            while not called.done():
+                with suppress(asyncio.CancelledError):  # told again
+                    await asyncio.wait([called])
+            raise
         if returned.error is not None:
             raise returned.error
         return returned.value
@@ -150,21 +159,6 @@ class Seat(_Callable):
 def _answer(answer: "Future[Returned]", returned: Returned) -> None:
     with suppress(InvalidStateError):  # answered already, or nobody waits any more
         answer.set_result(returned)
-
-
-async def _to_its_end(call: "asyncio.Future[Returned]", job: Job[Any, Any]) -> Returned:
-    """What a thread came to. Who is cancelled meanwhile tells it, and goes on waiting."""
-    try:
-        return await asyncio.shield(call)
-    except asyncio.CancelledError:
-        if job.signal is not None:
-            job.signal.cancelled = True
-        while not call.done():
-            try:
-                await asyncio.wait([call])
-            except asyncio.CancelledError:  # told again
-                continue
-        raise
 
 
 def _call(act: Callable[[], Any]) -> Returned:
