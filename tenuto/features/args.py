@@ -54,7 +54,7 @@ class StructuredArgs(Feature):
         stored, text = self._encoded(self._plain(job.args))
         return job.replace(args=stored, encoded=text)
 
-    async def opened(self, job: Job[Any, Any]) -> Job[Any, Any]:
+    async def opened_job(self, job: Job[Any, Any]) -> Job[Any, Any]:
         """The job with what was stored cast to what process takes. Raises InvalidArgs where it no longer fits."""
         return job.replace(args=self._cast(job.args))
 

@@ -27,7 +27,7 @@ class Feature:
         """Shape what will be stored, at the door of enqueue. Highest rank last: who seals sees it all."""
         return job
 
-    async def opened(self, job: Job[Any, Any]) -> Job[Any, Any]:
+    async def opened_job(self, job: Job[Any, Any]) -> Job[Any, Any]:
         """The job as its process would read it, made of what is stored. Highest rank first."""
         return job
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final
 
 from tenuto.context import Running, running
 from tenuto.definition import Definition, registered
-from tenuto.errors import TenutoError, Undecodable
+from tenuto.errors import Undecodable
 from tenuto.features.feature import overriding
 from tenuto.features.hooks import Endings
 from tenuto.job import Job
@@ -67,7 +67,7 @@ async def _opened(job: Job[Any, Any]) -> Job[Any, Any]:
     """The job as its process would read it; where that cannot be, as it is stored."""
     opened = job
     if not isinstance(job.args, Undecodable):
-        with suppress(TenutoError):
-            for feature in overriding(registered()[job.worker].acting, "opened"):
-                opened = await feature.opened(opened)
+        with suppress(Exception):  # a key may be missing, or args may no longer fit
+            for feature in overriding(registered()[job.worker].acting, "opened_job"):
+                opened = await feature.opened_job(opened)
     return opened
