@@ -200,7 +200,9 @@ def _error(outcome: Outcome, ack: Ack) -> BaseException | None:
         return outcome.error
     if isinstance(outcome, Cancel | Discard):
         return outcome
-    return Discard(str(codec.decode(ack.error)["message"])) if ack.state is DISCARDED and ack.error is not None else None
+    if ack.state is DISCARDED and ack.error is not None:
+        return Discard(str(codec.decode(ack.error)["message"]))
+    return None
 
 
 _STATES: Final[Mapping[JobState, HookState]] = MappingProxyType(

@@ -116,6 +116,10 @@ def test_hooks_that_are_no_list_are_refused(hooks: Any):
         job(hooks=hooks)(lambda: None)
 
 
+class Base(Worker[None]):
+    def process(self, job: Job[None]) -> None: ...
+
+
 def echo(n: int) -> int:
     return n
 
@@ -123,7 +127,7 @@ def echo(n: int) -> int:
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_hook_of_a_class_is_checked_like_any_other(moment: str):
     with pytest.raises(InvalidHook, match=moment):
-        type("Wrong", (Worker[None],), {"process": lambda self, job: None, moment: lambda self: None})
+        type("Wrong", (Base,), {moment: lambda self: None})
 
 
 async def test_a_module_an_instance_and_a_class_of_static_methods_are_hooks():
