@@ -175,9 +175,8 @@ class AroundProcess(Feature):
 
 
 def _same(hook: Hook, job: AnyJob, answer: Any) -> AnyJob:
-    given = cast("AnyJob", answer) if isinstance(answer, Job) else None
-    if given is not None and (given.id, given.epoch) == (job.id, job.epoch):
-        return given
+    if isinstance(answer, Job) and (answer.id, answer.epoch) == (job.id, job.epoch):
+        return answer  # pyright: ignore[reportUnknownVariableType] - of whatever args
     what = "another job" if isinstance(answer, Job) else type(answer).__name__
     raise InvalidHook(f"before_process of {hook.owner} gave back {what}; return the job, or what its replace() gives")
 

@@ -192,11 +192,11 @@ def test_an_empty_text_is_no_value_for_a_required_text_at_any_depth():
     full = {"name": "Ada", "nick": ""}
     empty = {"name": "", "nick": None}
 
-    problems = refused(gather.new, {"lead": empty, "others": [full, empty]})  # type: ignore[arg-type]
+    problems = refused(gather.new, {"lead": empty, "others": [full, empty]})
 
     assert set(problems) == {"team.lead.name", "team.others[1].name"}
     assert all("empty text" in reason for reason in problems.values())
-    assert gather.new({"lead": full, "others": [full], "words": {"": ""}}, maybe="").args["named"] == ""  # type: ignore[arg-type]
+    assert gather.new({"lead": full, "others": [full], "words": {"": ""}}, maybe="").args["named"] == ""
 
 
 def test_an_empty_text_is_a_value_where_the_type_admits_none():
@@ -223,7 +223,7 @@ def assort(modes: list[Mode], ids: list[UUID], homes: dict[str, list[Address]], 
 
 async def test_lists_hold_enums_uuids_and_models():
     one = UUID(int=1)
-    made = assort.new(["on"], [str(one)], {"a": [{"city": "Rome"}]}, ("off", str(one)))  # type: ignore[list-item,arg-type]
+    made = assort.new(["on"], [str(one)], {"a": [{"city": "Rome"}]}, ("off", str(one)))
 
     assert await received(made) == ([Mode.ON], [one], {"a": [Address(city="Rome")]}, (Mode.OFF, one))
     assert set(refused(assort.new, ["up"], ["x"], {"a": [{}]}, ("on", one))) == {

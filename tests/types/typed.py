@@ -171,7 +171,7 @@ attach_hook(Audit())
 detach_hook(Audit())
 
 audited.after_process(7)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
-job(hooks=7)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+job(hooks=7)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 
 # ── steps ─────────────────────────────────────────────────────────────────────────────────────────
 
