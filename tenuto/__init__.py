@@ -4,7 +4,9 @@ from tenuto import results, telemetry
 from tenuto.app import Tenuto
 from tenuto.context import current_app, current_job
 from tenuto.errors import TenutoError
+from tenuto.features.hooks import HookState
 from tenuto.function import job
+from tenuto.hooking import attach_hook, detach_hook
 from tenuto.job import Failure, Job, JobState
 from tenuto.outcome import Cancel, Discard, Record, Snooze
 from tenuto.worker import Worker
@@ -16,6 +18,7 @@ __all__ = [
     "Cancel",
     "Discard",
     "Failure",
+    "HookState",
     "Job",
     "JobState",
     "Record",
@@ -27,8 +30,10 @@ __all__ = [
     "Worker",
     "Workflow",
     "WorkflowStatus",
+    "attach_hook",
     "current_app",
     "current_job",
+    "detach_hook",
     "job",
     "results",
     "telemetry",

@@ -32,6 +32,7 @@ class Running:
     has_step: Callable[[Job[Any, Any], str], bool]  # blocking, a short read
     store_result: Callable[[Job[Any, Any], str], Awaitable[None]]
     loop: Any  # the event loop of its node
+    threads: Any  # those of its node, or the one that the attempt keeps
 
 
 running: ContextVar[Running] = ContextVar("tenuto_running")

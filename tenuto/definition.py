@@ -1,9 +1,9 @@
 """Definition: one worker, worked out once, and the registry that finds it again by its name.
 
 A worker's name is `module.qualname`, where a script counts by its file's name; `name=` replaces it. A name is one
-worker's. Code that is loaded again (a reload, a prompt) takes the place of what it was. Where a function that defines
-a worker is called again, the last worker has the name, and those before make no more jobs (DuplicateWorker): they
-would run as the last.
+worker's, and so is an alias. Code that is loaded again (a reload, a prompt) takes the place of what it was. Where a
+function that defines a worker is called again, the last worker has the name, and those before make no more jobs
+(DuplicateWorker): they would run as the last.
 """
 
 import sys
@@ -25,8 +25,10 @@ from typing import Any, TypeAlias
 from uuid_utils import uuid7
 
 from tenuto.errors import DefinitionError, DuplicateWorker, UnknownWorker
+from tenuto.features.aliases import learn
 from tenuto.features.built import OPTIONS, built
 from tenuto.features.feature import Feature, Process, fold_new, nest, overriding, ranked
+from tenuto.features.hooks import WorkerHooks
 from tenuto.job import Job, Result
 from tenuto.options import JobOptions, WorkerOptions, checked
 from tenuto.outcome import Backoff, Cancel, Discard, Record, Snooze
@@ -45,6 +47,7 @@ class Definition:
     features: tuple[Feature, ...]  # highest rank first
     origin: tuple[str, str, int]  # qualname, file, line: the same again is the same worker
     code: CodeType
+    hooks: WorkerHooks
     backoff: Backoff | None = None
     reuse_result: bool = True
 
@@ -72,28 +75,38 @@ class Definition:
 
     def pipeline(self, innermost: Process) -> Process:
         """`innermost` inside the features that wrap process; to be built once."""
-        return nest(self.features, innermost)
+        return nest(self.acting, innermost)
+
+    @cached_property
+    def acting(self) -> tuple[Feature, ...]:
+        """Its features and what calls hooks, its own and those of every worker. Highest rank first."""
+        return ranked([*self.features, *self.hooks.features(in_thread=not self.is_async)])
+
+    def refresh(self) -> None:
+        """Work out anew what depends on hooks: there are others now."""
+        for name in ("acting", "storing", "observing", "_makers"):
+            vars(self).pop(name, None)
 
     @cached_property
     def storing(self) -> tuple[Feature, ...]:
         """The features that shape what is stored, for `fold_store`."""
-        return overriding(self.features, "before_store")
+        return overriding(self.acting, "before_store")
 
     @cached_property
     def observing(self) -> tuple[Feature, ...]:
         """The features to be told of every ack."""
-        return overriding(self.features, "after_settle")
+        return overriding(self.acting, "after_settle")
 
     @cached_property
     def _makers(self) -> tuple[Feature, ...]:
-        return overriding(self.features, "before_new")
+        return overriding(self.acting, "before_new")
 
 
 _registry: dict[str, Definition] = {}
 
 
 def resolve(name: str) -> Definition:
-    """The worker of that name. Only what this process defined is found: a name never imports anything.
+    """The worker of that name or alias. Only what this process defined is found: a name never imports anything.
 
     Raises UnknownWorker.
     """
@@ -109,13 +122,14 @@ def storing(name: str) -> tuple[Feature, ...]:
 
 
 def registered() -> Mapping[str, Definition]:
-    """Every worker of this process by name; it follows later definitions."""
+    """Every worker of this process by name, and by each alias; it follows later definitions."""
     return MappingProxyType(_registry)
 
 
 def forget(name: str) -> None:
-    """Take a worker out of the registry, where it is there."""
-    _registry.pop(name, None)
+    """Take a worker out of the registry with its aliases, where it is there."""
+    for known in [known for known, other in _registry.items() if other.name == name]:
+        del _registry[known]
 
 
 def define(
@@ -134,14 +148,20 @@ def define(
     given = checked(options, WorkerOptions.__optional_keys__)
     own = {key: given.pop(key) for key in ("backoff", "reuse_result") if key in given}
     asked = {key: given.pop(key) for key in OPTIONS & given.keys()}
+    hooks = WorkerHooks(worker, given.pop("hooks", ()))
+    names = (name, *given.pop("aliases", ()))
     given.pop("name", None)
     template: Job[Any, Any] = Job(name, **given)
     origin, compiled = _origin(worker, code), unwrap(code).__code__
-    onion = ranked((*features, *built(asked)))
-    definition = Definition(template, invoke, iscoroutinefunction(code), onion, origin, compiled, **own)
-    if name in _registry and _registry[name].origin != origin:
-        raise DuplicateWorker(name)
-    _registry[name] = definition
+    is_async, onion = iscoroutinefunction(code), ranked((*features, *built(asked)))
+    definition = Definition(template, invoke, is_async, onion, origin, compiled, hooks, **own)
+    for known in (known for known in names if known in _registry):
+        other = _registry[known]
+        if (other.name, other.origin) != (name, origin):
+            raise DuplicateWorker(known, None if known == other.name else other.name)
+    forget(name)
+    _registry.update(dict.fromkeys(names, definition))
+    learn(names)
     return definition
 
 

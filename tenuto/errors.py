@@ -7,6 +7,7 @@ TenutoError
 ├── DefinitionError         something a program declares is wrong
 │   ├── InvalidJob              an option of a worker or a job is out of its range
 │   ├── InvalidArgs             args do not fit the worker's declaration (field paths and reasons)
+│   ├── InvalidHook             a hook that cannot be called, or gave back what it may not
 │   ├── DuplicateWorker         two workers claim one name
 │   ├── NoProcess               a class without a process, or with a type variable for its Args, makes no jobs
 │   ├── UnknownWorker           no worker of that name is registered here
@@ -91,12 +92,19 @@ class InvalidArgs(DefinitionError, ValueError):
         self.problems = tuple(problems)
 
 
-class DuplicateWorker(DefinitionError):
-    """Two workers claim one name."""
+class InvalidHook(DefinitionError, TypeError):
+    """What was given as a hook cannot be called as one, or it gave back what it may not."""
 
-    def __init__(self, name: str) -> None:
+
+class DuplicateWorker(DefinitionError):
+    """Two workers claim one name, as their own or as an alias."""
+
+    def __init__(self, name: str, alias_of: str | None = None) -> None:
         again = "; the function around it ran again" if "<locals>" in name else ""
-        super().__init__(f"a worker named {name!r} is already defined{again}; give one of the two another name=")
+        told = f"a worker named {name!r} is already defined{again}; give one of the two another name="
+        if alias_of is not None:
+            told = f"{name!r} is an alias of {alias_of!r} already, and a name is one worker's; list it only there"
+        super().__init__(told)
         self.name = name
 
 

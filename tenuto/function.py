@@ -14,9 +14,11 @@ from uuid import UUID
 
 from typing_extensions import TypeVar
 
-from tenuto.definition import Definition, Returned, define, name_of
+from tenuto.definition import Returned, define, name_of
 from tenuto.errors import DefinitionError, InvalidArgs
-from tenuto.features.args import args_of_function
+from tenuto.features.check import faults_of
+from tenuto.features.schema import args_of_function
+from tenuto.hooking import HookDecorators
 from tenuto.job import Job, Result
 from tenuto.options import JobOptions, WorkerOptions
 
@@ -31,10 +33,8 @@ _Storable: TypeAlias = (
 Value = TypeVar("Value", bound=_Storable)
 
 
-class FunctionWorker(Generic[P, Called, Result]):
+class FunctionWorker(HookDecorators, Generic[P, Called, Result]):
     """A function that can be a job: called, it is the function; `new` makes a Job of the same arguments."""
-
-    definition: Definition
 
     def __init__(self, function: Callable[P, Called], options: WorkerOptions) -> None:
         _check_function(function)
@@ -52,6 +52,10 @@ class FunctionWorker(Generic[P, Called, Result]):
     def new(self, *args: P.args, **kwargs: P.kwargs) -> Job[Any, Result]:
         """A Job that will call the function with these arguments. Raises InvalidArgs, TooLarge."""
         return self.definition.new(self._bound(args, kwargs))
+
+    def check(self, *args: Any, **named: Any) -> tuple[tuple[str, str], ...]:
+        """What `new` would refuse of these args, as (path, reason) pairs without values; empty when they fit."""
+        return faults_of(self.new, *args, **named)
 
     def options(self, **options: Unpack[JobOptions]) -> "FunctionOptions[P, Result]":
         """`new` with other options for the jobs it makes. Raises InvalidJob."""

@@ -122,8 +122,10 @@ class Job(Generic[Args, Result]):
     waiting_on: int = field(default=0, repr=False)  # needs not met yet
     has_needs: bool = field(default=False, repr=False)
     has_dependents: bool = field(default=False, repr=False)
+    has_hooks: bool = field(default=False, repr=False)  # on_cancelled or on_discarded, when it was stored
     workflow_id: str | None = None
     existing: bool = field(default=False, repr=False)  # enqueue found it already stored
+    error: BaseException | None = field(default=None, repr=False, compare=False)  # for after_process: what was raised
     signal: Signal | None = field(default=None, repr=False, compare=False)
     encoded: str | None = field(default=None, repr=False, compare=False)  # `args` as stored text, once made
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from tenuto import codec
 from tenuto.errors import InvalidJob
-from tenuto.job import AVAILABLE, META_LIMIT, Duration, Job, id_of, seconds
+from tenuto.job import AVAILABLE, META_LIMIT, Duration, Job, check_name, id_of, seconds
 from tenuto.outcome import Backoff
 
 
@@ -15,6 +15,7 @@ class WorkerOptions(TypedDict, total=False):
     """What a worker says of all its jobs, and of how it is run: keywords of @job and of a class statement."""
 
     name: str  # in place of module.qualname
+    aliases: Iterable[str]  # names that once meant it, the oldest first
     queue: str
     max_attempts: int
     priority: int  # 0 runs first, 9 last
@@ -25,6 +26,7 @@ class WorkerOptions(TypedDict, total=False):
     cron: str | None  # when its jobs are enqueued by themselves: five fields, or a word like @daily
     timezone: str  # whose clocks the cron means
     catch_up: Duration  # how old a minute of the cron may be that is made up for
+    hooks: Iterable[object]  # each with some of before_new, before_process, after_process, on_cancelled, on_discarded
 
 
 class JobOptions(TypedDict, total=False):
@@ -89,6 +91,12 @@ def _backoff(backoff: Backoff) -> Backoff:
     return backoff if callable(backoff) else seconds("backoff", backoff)
 
 
+def _aliases(aliases: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(aliases, str) or not isinstance(aliases, Iterable):
+        raise InvalidJob(f"aliases={aliases!r:.80} is no list of names; give one like ['app.old_name']")
+    return tuple(dict.fromkeys(check_name("alias", name) for name in aliases))
+
+
 def _reuse(reuse: bool) -> bool:
     if not isinstance(reuse, bool):
         raise InvalidJob(f"reuse_result={reuse!r:.80} is neither True nor False")
@@ -101,6 +109,7 @@ _CONTENT: Final = (
 )
 _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "id": id_of,
+    "aliases": _aliases,
     "backoff": _backoff,
     "reuse_result": _reuse,
     "meta": _meta,

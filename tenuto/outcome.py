@@ -8,7 +8,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from tenuto import codec
 from tenuto.errors import CodecError, JobTimedOut, ResultTooLarge, TooLarge, Unencodable, UnencodableResult
-from tenuto.failure import entry, name_of, said, trace_of, trimmed
+from tenuto.failure import PAST_DEADLINE, entry, name_of, said, trace_of, trimmed
 from tenuto.job import (
     AVAILABLE,
     CANCELLED,
@@ -138,13 +138,14 @@ class Ack(NamedTuple):
     id: str
     epoch: int
     state: JobState
+    workflow_id: str | None = None
+    has_dependents: bool = False
+    has_hooks: bool = False  # whether hooks are to hear of it, if it ends cancelled
     error: str | None = None
     errors: str | None = None
     result: str | None = None
     delay: timedelta | None = None
     is_spent: bool = True  # whether the attempt counts
-    workflow_id: str | None = None
-    has_dependents: bool = False
 
 
 def settle(job: Job[Any, Any], outcome: Outcome, *, backoff: Backoff | None = None) -> Ack:
@@ -158,8 +159,9 @@ def settle(job: Job[Any, Any], outcome: Outcome, *, backoff: Backoff | None = No
             return _failed(job, error, backoff)
         case Snooze():
             return _ack(job, SCHEDULED, delay=outcome.delay, is_spent=False)
-        case Cancel():
-            return _ended(job, CANCELLED, "cancel", "Cancel", outcome.reason)
+        case Cancel():  # hooks have heard what process said, and not what came before it
+            is_news = job.has_hooks and outcome.reason == PAST_DEADLINE
+            return _ended(job, CANCELLED, "cancel", "Cancel", outcome.reason)._replace(has_hooks=is_news)
         case Discard():
             return _ended(job, DISCARDED, "discard", "Discard", outcome.reason)
         case PutBack(delay):
@@ -173,7 +175,7 @@ def settle(job: Job[Any, Any], outcome: Outcome, *, backoff: Backoff | None = No
 
 
 def _ack(job: Job[Any, Any], state: JobState, **rest: Any) -> Ack:
-    return Ack(job.id, job.epoch, state, workflow_id=job.workflow_id, has_dependents=job.has_dependents, **rest)
+    return Ack(job.id, job.epoch, state, job.workflow_id, job.has_dependents, job.has_hooks, **rest)
 
 
 def _completed(job: Job[Any, Any], value: object) -> Ack:

@@ -16,6 +16,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "job.gated": "job, unmet: it was claimed before its needs were met, and went back",
         "job.put_back": "job, delay (seconds): this node knows no worker of its name",
         "job.abandoned": "job: it was told to stop and did not; its writes are refused from now on",
+        "hook.exception": "hook, moment, job, error: a hook that only observes raised, which harms nothing",
         "queue.claim": "queue, count, duration",
         "queue.ack": "queue, count, stale, duration",
         "queue.stale": "queue, ids: acks of attempts that were no longer the jobs'",
@@ -88,6 +89,7 @@ _LOUD: Final = MappingProxyType(
     {
         "job.exception": logging.WARNING,
         "job.abandoned": logging.WARNING,
+        "hook.exception": logging.WARNING,
         "queue.quarantine": logging.ERROR,
         "queue.split": logging.WARNING,
         "queue.stale": logging.WARNING,

@@ -11,7 +11,9 @@ from typing_extensions import TypeVar, get_original_bases
 
 from tenuto.definition import Definition, Returned, define, name_of
 from tenuto.errors import InvalidArgs, NoProcess
-from tenuto.features.args import args_of_class
+from tenuto.features.check import faults_of
+from tenuto.features.hooks import instance_of
+from tenuto.features.schema import args_of_class
 from tenuto.job import Args, Job, Result
 from tenuto.options import JobOptions, WorkerOptions
 
@@ -25,7 +27,8 @@ class Worker(Generic[Args, Result]):
     """A worker as a class: `class Webhook(Worker[WebhookArgs, int], queue="webhooks")`, and its `process`.
 
     Each attempt has an instance of its own. A class without a process, or with a type variable for its Args,
-    only hands its options down; the name is never inherited.
+    only hands its options down; name and aliases are never inherited.
+    before_new, before_process, after_process, on_cancelled and on_discarded, where a class has them, are its hooks.
     """
 
     definition: ClassVar[Definition] = cast("Definition", _Undefined())
@@ -33,7 +36,7 @@ class Worker(Generic[Args, Result]):
 
     def __init_subclass__(cls, **options: Unpack[WorkerOptions]) -> None:
         super().__init_subclass__()
-        inherited = {key: value for key, value in cls._options.items() if key != "name"}
+        inherited = {key: value for key, value in cls._options.items() if key not in ("name", "aliases")}
         cls._options = cast("WorkerOptions", {**inherited, **options})
         declared = _declared_args(cls)
         if cls.process is not Worker.process and not isinstance(declared, TypeVar):
@@ -53,6 +56,11 @@ class Worker(Generic[Args, Result]):
     def new(cls, /, *args: Any, **fields: Any) -> Job[Any, Any]:
         """A Job with these args: an instance, or the fields by name. Raises InvalidArgs, TooLarge."""
         return cls.definition.new(_raw(cls.definition, args, fields))
+
+    @classmethod
+    def check(cls, /, *args: Any, **fields: Any) -> tuple[tuple[str, str], ...]:
+        """What `new` would refuse of these args, as (path, reason) pairs without values; empty when they fit."""
+        return faults_of(cls.new, *args, **fields)
 
     @classmethod
     def options(cls, **options: Unpack[JobOptions]) -> "ClassOptions[Args, Result]":
@@ -79,7 +87,7 @@ class ClassOptions(Generic[Args, Result]):
 def _define_class(cls: type[Worker[Any, Any]], options: WorkerOptions, declared: Any) -> Definition:
     name = name_of(cls, options)
     args = args_of_class(name, declared, vars(sys.modules[cls.__module__]))
-    return define(name, options, cls, cls.process, lambda job: cls().process(job), [args])
+    return define(name, options, cls, cls.process, lambda job: instance_of(cls, job).process(job), [args])
 
 
 def _declared_args(cls: type[Any]) -> Any:

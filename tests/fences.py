@@ -198,6 +198,69 @@ FENCES = [
         "tests/storage/test_crons.py"
         "::test_who_knew_it_before_leaves_it_to_the_one_that_declared_it_last_while_that_one_lives",
     ),
+    Fence(
+        "Args that no longer fit never reach process",
+        "features/args.py",
+        r"return await call_next\(job\.replace\(args=self\._cast\(job\.args\)\)\)",
+        "return await call_next(job)",
+        "tests/features/test_args.py::test_args_that_drifted_fail_the_attempt_and_process_is_not_called",
+    ),
+    Fence(
+        "A required text is not empty, at any depth",
+        "features/schema.py",
+        r"if required else parts",
+        "if False else parts",
+        "tests/features/test_args.py::test_an_empty_text_is_no_value_for_a_required_text_at_any_depth",
+    ),
+    Fence(
+        "A name, or an alias, is one worker's",
+        "definition.py",
+        r"raise DuplicateWorker\(known[^\n]*",
+        "pass",
+        "tests/features/test_aliases.py::test_two_workers_cannot_claim_one_name",
+    ),
+    Fence(
+        "A job that others end leaves a word for its hooks",
+        "storage/steer.py",
+        r"yield from tell_hooks\([^\n]*\n",
+        "pass\n",
+        "tests/storage/test_outbox.py::test_an_operator_who_cancels_what_does_not_run_leaves_a_word",
+    ),
+    Fence(
+        "So does one that ran while they did",
+        "storage/store.py",
+        r"yield from tell_acked\(ordered, rows\)",
+        "pass",
+        "tests/storage/test_outbox.py::test_a_running_job_that_an_operator_cancelled_leaves_a_word_whatever_it_came_to",
+    ),
+    Fence(
+        "What process itself said leaves none",
+        "outcome.py",
+        r"is_news = job\.has_hooks and [^\n]*",
+        "is_news = job.has_hooks",
+        "tests/storage/test_outbox.py::test_what_process_itself_said_leaves_no_word",
+    ),
+    Fence(
+        "A hook that only observes harms nothing",
+        "features/hooks.py",
+        r"except BaseException as error:",
+        "except ZeroDivisionError as error:",
+        "tests/stories/test_hooks.py::test_hooks_that_raise_are_told_of_and_harm_nothing",
+    ),
+    Fence(
+        "A job whose hook hangs is not run again",
+        "runtime/producer.py",
+        r"attempt\.ack or ",
+        "",
+        "tests/stories/test_hooks.py::test_a_hook_that_hangs_does_not_make_a_stopping_node_run_the_job_again",
+    ),
+    Fence(
+        "A plain hook does not block the event loop",
+        "features/hooks.py",
+        r"if hook\.is_async or mine is None:",
+        "if True:",
+        "tests/stories/test_hooks.py::test_plain_hooks_run_in_a_thread_and_async_ones_on_the_loop",
+    ),
 ]
 
 

@@ -11,7 +11,7 @@ Process: TypeAlias = Callable[[Job[Any, Any]], Awaitable[Outcome]]
 
 
 class Feature:
-    """One ability of one worker: four moments of a job's life, and it overrides those that concern it.
+    """One ability of one worker: the moments of a job's life, and it overrides those that concern it.
 
     `rank` is the place in the onion, and the library fixes it, so the order in which a user lists features
     never matters. Made once per worker; it keeps nothing of any job.
@@ -27,6 +27,10 @@ class Feature:
         """Shape what will be stored, at the door of enqueue. Highest rank last: who seals sees it all."""
         return job
 
+    async def opened_job(self, job: Job[Any, Any]) -> Job[Any, Any]:
+        """The job as its process would read it, made of what is stored. Highest rank first."""
+        return job
+
     async def around_process(self, job: Job[Any, Any], call_next: Process) -> Outcome:
         """Run the attempt with `call_next`, or say at once what it came to. Highest rank outermost.
 
@@ -34,8 +38,8 @@ class Feature:
         """
         return await call_next(job)
 
-    def after_settle(self, job: Job[Any, Any], ack: Ack) -> None:
-        """Observe what the attempt came to; the ack stays as it is. Highest rank first."""
+    async def after_settle(self, job: Job[Any, Any], outcome: Outcome, ack: Ack) -> None:
+        """Observe what the attempt came to, and how it will be settled. Highest rank first. Never raises."""
 
 
 def ranked(features: Iterable[Feature]) -> tuple[Feature, ...]:

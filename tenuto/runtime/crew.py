@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from tenuto import telemetry
+from tenuto.context import Needs, Running
 from tenuto.definition import registered
 from tenuto.errors import StaleAttempt, StorageError, StorageUnavailable
 from tenuto.job import Job
@@ -16,6 +17,7 @@ from tenuto.runtime.executor import Executor
 from tenuto.runtime.lifeline import Lifeline
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier
+from tenuto.runtime.outbox import Outbox
 from tenuto.runtime.poller import Poller
 from tenuto.runtime.pool import Threads
 from tenuto.runtime.producer import GIVE_UP_AFTER, Producer
@@ -41,6 +43,7 @@ class Crew:
         keep_workflows: timedelta,
     ) -> None:
         self.node = node
+        self._app = app
         self._grace = grace.total_seconds()
         self._deaf: Callable[[], None] = _nothing
         self._notifier = notifier
@@ -55,6 +58,7 @@ class Crew:
             Stager(node, notifier),
             Lifeline(node, notifier),
             self._scheduler,
+            Outbox(node, self._running),
             Pruner(node, keep_jobs, keep_workflows),
         ]
         self._asides: set[asyncio.Task[Any]] = set()
@@ -189,6 +193,11 @@ class Crew:
         await self.node.leave(filter(None, stopped))
 
     # ── what a running step may reach ──
+
+    def _running(self, job: Job[Any, Any]) -> Running:
+        """What hooks may reach that are called when no attempt is under way."""
+        loop = asyncio.get_running_loop()
+        return Running(job, self._app, Needs(), self._has_step, self._store_result, loop, self._threads)
 
     def _has_step(self, job: Job[Any, Any], step: str) -> bool:
         assert job.workflow_id is not None

@@ -11,7 +11,7 @@ from tenuto import telemetry
 from tenuto.context import Needs, Running, running
 from tenuto.definition import Definition, resolve
 from tenuto.errors import JobTimedOut, Undecodable, UnknownWorker
-from tenuto.features.feature import Process
+from tenuto.features.feature import Feature, Process
 from tenuto.job import EPOCH, Job
 from tenuto.outcome import (
     GATED,
@@ -39,7 +39,7 @@ AnyJob = Job[Any, Any]
 class Attempt:
     """One claimed job on this node: what it needs, and what it was told from outside."""
 
-    __slots__ = ("is_settled", "job", "needs", "on_loop", "stopped", "task")
+    __slots__ = ("ack", "is_settled", "job", "needs", "on_loop", "stopped", "task")
 
     def __init__(self, job: AnyJob, needs: Needs) -> None:
         self.job = job
@@ -48,6 +48,7 @@ class Attempt:
         self.stopped: Stopped | Released | None = None
         self.on_loop = False  # whether cancelling its task reaches the user's code
         self.is_settled = False
+        self.ack: Ack | None = None  # what it came to, while its hooks are told
 
     def stop(self, outcome: Stopped | Released) -> None:
         """Tell the attempt to end: an async one is cancelled at its next await, a plain function is told."""
@@ -72,7 +73,7 @@ class Executor:
         self._threads = threads
         self._has_step = has_step
         self._store_result = store_result
-        self._pipelines: dict[Definition, Process] = {}
+        self._pipelines: dict[tuple[Feature, ...], Process] = {}  # those of a worker are nobody else's
 
     async def run(self, attempt: Attempt) -> Ack:
         """One attempt from its claim to its ack. Never raises."""
@@ -90,9 +91,9 @@ class Executor:
             return settle(job, KEPT)
         began = _started(job)
         outcome = await self._outcome(attempt, definition)
-        ack = settle(job, outcome, backoff=definition.backoff)
+        attempt.ack = ack = settle(job, outcome, backoff=definition.backoff)
         for feature in definition.observing:
-            _observed(feature.after_settle, job, ack)
+            await feature.after_settle(job, _told(attempt, outcome), ack)
         _stopped(job, ack, outcome, began)
         return ack
 
@@ -100,8 +101,8 @@ class Executor:
         job = attempt.job
         attempt.on_loop = definition.is_async
         loop = asyncio.get_running_loop()
-        running.set(Running(job, self._app, attempt.needs, self._has_step, self._store_result, loop))
-        process = self._pipelines.get(definition) or self._pipeline(definition)
+        running.set(Running(job, self._app, attempt.needs, self._has_step, self._store_result, loop, self._threads))
+        process = self._pipelines.get(definition.acting) or self._pipeline(definition)
         limit: asyncio.Timeout | None = None
         try:
             if isinstance(job.args, Undecodable):
@@ -121,30 +122,17 @@ class Executor:
             return outcome_of(await definition.invoke(job))
 
         async def in_thread(job: AnyJob) -> Outcome:
-            returned = await _to_its_end(self._threads.run(lambda: definition.invoke(job)), job)
-            if returned.error is not None:
-                raise returned.error
-            value = returned.value
+            value = await running.get().threads.call(lambda: definition.invoke(job), job)
             return outcome_of(await value if isawaitable(value) else value)
 
         made = definition.pipeline(on_loop if definition.is_async else in_thread)
-        self._pipelines[definition] = made
+        self._pipelines[definition.acting] = made
         return made
 
 
-async def _to_its_end(call: "asyncio.Future[Any]", job: AnyJob) -> Any:
-    """What a thread came to. A timeout tells it, and then waits all the same: its slot is the thread's."""
-    try:
-        return await asyncio.shield(call)
-    except asyncio.CancelledError:
-        if job.signal is not None:
-            job.signal.cancelled = True
-        while not call.done():
-            try:
-                await asyncio.wait([call])
-            except asyncio.CancelledError:  # told again; a thread cannot be ended from outside
-                continue
-        raise
+def _told(attempt: Attempt, outcome: Outcome) -> Outcome:
+    """What observers hear: a job that an operator cancelled ends so, whatever it returned meanwhile."""
+    return attempt.stopped if isinstance(attempt.stopped, Stopped) else outcome
 
 
 def _raised(attempt: Attempt, error: BaseException, limit: asyncio.Timeout | None) -> Outcome:
@@ -185,10 +173,3 @@ def _stopped(job: AnyJob, ack: Ack, outcome: Outcome, began: float) -> None:
     if isinstance(outcome, Failed):
         told["error"] = outcome.error
     telemetry.emit(event, **told)
-
-
-def _observed(observe: Callable[[AnyJob, Ack], None], job: AnyJob, ack: Ack) -> None:
-    try:
-        observe(job, ack)
-    except Exception as error:  # noqa: BLE001 - who observes harms nothing
-        telemetry.emit("service.exception", service="after_settle", error=error)

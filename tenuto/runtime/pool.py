@@ -2,11 +2,16 @@
 
 import asyncio
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from contextvars import copy_context
+from queue import SimpleQueue
 from typing import Any, NamedTuple
+
+from tenuto.job import Job
 
 
 class Returned(NamedTuple):
@@ -16,7 +21,35 @@ class Returned(NamedTuple):
     error: BaseException | None
 
 
-class Threads:
+class _Callable(ABC):
+    """Where plain functions are called: `call` waits for one as a job has to."""
+
+    @abstractmethod
+    def run(self, act: Callable[[], Any]) -> "asyncio.Future[Returned]":
+        """Run `act` in a thread, in a copy of this context. The future never raises what `act` raised."""
+
+    async def call(self, act: Callable[[], Any], job: Job[Any, Any]) -> Any:
+        """What `act` returns, or raise what it raised, from a thread.
+
+        A timeout of the job, or whoever cancels it, tells it to stop, and then waits all the same: a thread cannot be
+        ended from outside, and its slot is the thread's.
+        """
+        called = self.run(act)
+        try:
+            returned = await asyncio.shield(called)
+        except asyncio.CancelledError:
+            if job.signal is not None:
+                job.signal.cancelled = True
+            while not called.done():
+                with suppress(asyncio.CancelledError):  # told again
+                    await asyncio.wait([called])
+            raise
+        if returned.error is not None:
+            raise returned.error
+        return returned.value
+
+
+class Threads(_Callable):
     """Daemon threads that run plain functions. There are as many as ever ran at once; slots bound that.
 
     concurrent.futures' own pool joins its threads when the interpreter ends, so that one job that never
@@ -31,7 +64,6 @@ class Threads:
         self._closed = False
 
     def run(self, act: Callable[[], Any]) -> "asyncio.Future[Returned]":
-        """Run `act` in a thread, in a copy of this context. The future never raises what `act` raised."""
         context = copy_context()
         answer: Future[Returned] = Future()
         with self._ready:
@@ -42,6 +74,10 @@ class Threads:
             else:
                 self._begin_thread(answer)
         return asyncio.wrap_future(answer)
+
+    def seat(self) -> "Seat":
+        """A thread for several calls of one attempt."""
+        return Seat(self)
 
     def _begin_thread(self, answer: "Future[Returned]") -> None:
         """One more thread. Where the system has none left, the call is taken back: it must not run unseen later."""
@@ -89,6 +125,40 @@ class Threads:
                 self._ready.wait()
             self._idle -= 1
             return self._waiting.popleft() if self._waiting else None
+
+
+class Seat(_Callable):
+    """One thread that an attempt keeps for its hooks and its process, until it leaves."""
+
+    def __init__(self, threads: Threads) -> None:
+        self._calls: SimpleQueue[tuple[Callable[[], Any], Future[Returned]] | None] = SimpleQueue()
+        self._unanswered: Future[Returned] | None = None
+        threads.run(self._serve).add_done_callback(self._ended)
+
+    def run(self, act: Callable[[], Any]) -> "asyncio.Future[Returned]":
+        context = copy_context()
+        answer = self._unanswered = Future()
+        self._calls.put((lambda: context.run(act), answer))
+        return asyncio.wrap_future(answer)
+
+    def leave(self) -> None:
+        """Give the thread back once the call under way has ended."""
+        self._calls.put(None)
+
+    def _serve(self) -> None:
+        while (taken := self._calls.get()) is not None:
+            act, answer = taken
+            _answer(answer, _call(act))
+
+    def _ended(self, served: "asyncio.Future[Returned]") -> None:
+        """Answer a call that nobody will: the node has ended, and left the thread to itself."""
+        if self._unanswered is not None and not served.cancelled():
+            _answer(self._unanswered, served.result())
+
+
+def _answer(answer: "Future[Returned]", returned: Returned) -> None:
+    with suppress(InvalidStateError):  # answered already, or nobody waits any more
+        answer.set_result(returned)
 
 
 def _call(act: Callable[[], Any]) -> Returned:

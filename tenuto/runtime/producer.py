@@ -287,7 +287,7 @@ class Producer:
         """Settle an attempt that was told to stop and did not. It keeps its slot; its writes are refused."""
         if not attempt.is_settled:
             telemetry.emit("job.abandoned", job=attempt.job)
-            self._give(attempt, settle(attempt.job, outcome))
+            self._give(attempt, attempt.ack or settle(attempt.job, outcome))
             self._changed.set()
 
     # ── giving back ──

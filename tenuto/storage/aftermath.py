@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from tenuto.job import AVAILABLE, CANCELLED, DISCARDED
 from tenuto.storage.database import Call, Row, Verb, call
+from tenuto.storage.outbox import tell_hooks
 
 PATIENCE: Final = "2s"
 BAD: Final = frozenset({CANCELLED, DISCARDED, "deleted"})  # endings that an edge has to forgive
@@ -59,6 +60,7 @@ def aftermath(ended: Sequence[Ended], results: Mapping[str, str | None]) -> Verb
     if bad:
         rows = yield call("cascade", ended=bad)
         cancelled = [Ended(*row) for row in rows]
+        yield from tell_hooks([job.id for job in cancelled], "dependency")
         steps += cancelled
     if not steps:
         return Settled([], set(), [])

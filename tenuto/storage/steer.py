@@ -23,6 +23,7 @@ from tenuto.job import (
 )
 from tenuto.storage.aftermath import Ended, Settled, aftermath, count_fates, count_needs, reach
 from tenuto.storage.database import Verb, call, last
+from tenuto.storage.outbox import tell_hooks
 from tenuto.storage.store import CANCELLED_BY_OPERATOR, AnyJob, micros, to_job
 
 Named: TypeAlias = AnyJob | UUID | str
@@ -127,6 +128,7 @@ def cancel(ids: Sequence[str]) -> Verb[Steered]:
     """Cancel jobs: at once those that are not running; a running one is told, and its ending turns into cancelled."""
     yield reach(ids, ids)
     rows = yield call("cancel", ids=list(ids), error=CANCELLED_BY_OPERATOR)
+    yield from tell_hooks([row[0] for row in rows if row[1] != EXECUTING], "operator")
     settled = yield from aftermath([Ended(*row) for row in rows if row[1] != EXECUTING], {})
     return Steered([row[0] for row in rows], [row[0] for row in rows if row[1] == EXECUTING], settled)
 

@@ -25,6 +25,7 @@ from tenuto.job import (
 from tenuto.outcome import Ack
 from tenuto.storage.aftermath import BAD, Ended, Settled, aftermath, reach
 from tenuto.storage.database import LostRace, Row, Verb, call, last
+from tenuto.storage.outbox import tell_acked
 
 AnyJob: TypeAlias = Job[Any, Any]
 
@@ -133,6 +134,8 @@ def _document(job: AnyJob) -> dict[str, Any]:
         document |= {"timeout": micros(job.timeout), "scheduled": at, "delay": micros(job.schedule_in)}
     if job.workflow_id is not None:
         document |= {name: getattr(job, name) for name in _OF_STEPS}
+    if job.has_hooks:
+        document["has_hooks"] = True
     return document
 
 
@@ -221,12 +224,13 @@ def ack(acks: Sequence[Ack], patience: str = "500ms") -> Verb[Settled]:
     another session holds are waited for as long as `patience` says.
     """
     ordered = sorted(acks, key=_attempt)
-    if all(ack.workflow_id is None for ack in ordered):
+    if not any(ack.workflow_id or ack.has_hooks for ack in ordered):
         rows = yield last("ack", acks=_documents(ordered), cancelled=CANCELLED_BY_OPERATOR, patience=patience)
         return _settled(rows)
     bad = [ack.id for ack in ordered if ack.state in _MAY_CASCADE]
     yield reach([ack.id for ack in ordered], bad, patience=patience)
     rows = yield from _give_back(ordered, patience)
+    yield from tell_acked(ordered, rows)
     after = yield from aftermath(
         [Ended(*row) for row in rows if row[1] in TERMINAL],
         {ack.id: ack.result for ack in ordered},  # of two attempts of one job only the later can have settled
@@ -270,7 +274,7 @@ JOB_COLUMNS: Final = (
     *("id", "state", "queue", "worker", "args", "meta", "tags", "errors", "attempt", "max_attempts", "priority"),
     *("epoch", "timeout", "inserted_at", "scheduled_at", "attempted_at", "attempted_by", "finished_at"),
     *("cancel_requested_at", "snoozes", "rescues", "suspicions", "waiting_on", "has_needs", "has_dependents"),
-    "workflow_id",
+    *("workflow_id", "has_hooks"),
 )
 
 

@@ -7,9 +7,11 @@ from typing import Any, Final, NamedTuple
 
 from tenuto.errors import LiveNodes, NotMigrated, SchemaTooNew
 from tenuto.failure import entry
+from tenuto.job import JobState
 from tenuto.storage.aftermath import Ended, Settled, aftermath, reach
 from tenuto.storage.database import Verb, call, last
-from tenuto.storage.store import CANCELLED_BY_OPERATOR, micros
+from tenuto.storage.outbox import tell_hooks
+from tenuto.storage.store import CANCELLED_BY_OPERATOR, STATES, AnyJob, micros, to_job
 
 POISONED: Final = entry(
     "discard", "Poisoned", "its process died three times, the last time with no other suspect in it", ""
@@ -151,7 +153,9 @@ def rescue(*, judge: bool, node: str | None = None) -> Verb[Rescued]:
 def _taken_back(jobs: Sequence[Ended]) -> Verb[Settled]:
     """The aftermath of jobs that were taken back: most are due again, some ended."""
     due = {job.queue for job in jobs if job.state == "available"}
-    after = yield from aftermath([job for job in jobs if job.state != "available"], {})
+    ended = [job for job in jobs if job.state != "available"]
+    yield from tell_hooks([job.id for job in ended], "rescue")
+    after = yield from aftermath(ended, {})
     return Settled([job.id for job in jobs], due | after.due, after.finished)
 
 
@@ -175,8 +179,12 @@ def poll_cancels(producers: Sequence[str]) -> Verb[list[tuple[str, int]]]:
 
 
 def prune_jobs(keep: timedelta) -> Verb[int]:
-    """Delete jobs that ended longer ago than `keep`, oldest first, at most `PRUNED_AT_ONCE`; how many."""
-    return len((yield last("prune_jobs", keep=micros(keep), max=PRUNED_AT_ONCE)))
+    """Delete jobs that ended longer ago than `keep`, oldest first, at most `PRUNED_AT_ONCE`; how many.
+
+    And what nobody has told to the hooks of such jobs.
+    """
+    yield call("prune_hooks", keep=micros(keep), max=PRUNED_AT_ONCE)
+    return len((yield call("prune_jobs", keep=micros(keep), max=PRUNED_AT_ONCE)))
 
 
 def prune_workflows(keep: timedelta, most: int = WORKFLOWS_PRUNED_AT_ONCE) -> Verb[int]:
@@ -187,6 +195,27 @@ def prune_workflows(keep: timedelta, most: int = WORKFLOWS_PRUNED_AT_ONCE) -> Ve
         for statement in ("prune_edges", "prune_steps", "prune_nodes", "prune_workflows"):
             yield call(statement, workflows=ids)
     return len(ids)
+
+
+# ── hooks of jobs that others ended ───────────────────────────────────────────────────────────────
+
+
+class Told(NamedTuple):
+    """A job that others ended, for the hooks of its worker; it may have moved on since."""
+
+    job: AnyJob
+    state: JobState  # cancelled or discarded
+    reason: str  # operator, dependency, deadline, rescue
+
+
+def take_hooks(workers: Sequence[str], most: int) -> Verb[list[Told]]:
+    """Take away what was left for the hooks of these workers, oldest first. A job that is gone is told of to nobody."""
+    rows = yield call("take_hooks", workers=list(workers), max=most)
+    if not rows:
+        return []
+    rows.sort(key=lambda row: (row[4], row[0]))
+    found = {row[0]: to_job(row) for row in (yield call("fetch", ids=[row[0] for row in rows]))}
+    return [Told(found[id], STATES[state], reason) for id, _, state, reason, _ in rows if id in found]
 
 
 # ── the schema ────────────────────────────────────────────────────────────────────────────────────

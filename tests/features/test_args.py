@@ -1,5 +1,6 @@
 """Structured args: what `new` accepts is what process receives; the rest is refused by its name."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -162,6 +163,72 @@ async def test_a_positional_only_parameter_gets_its_arg():
 def test_an_empty_text_is_no_value_for_a_required_text():
     assert "empty text" in refused(charge.new, 1, "")["currency"]
     assert charge.new(1, "EUR", note="").args["note"] == ""
+
+
+class Person(BaseModel):
+    name: Annotated[str, Field(max_length=9)]
+    note: str = ""
+    nick: str | None
+
+
+@dataclass
+class Team:
+    lead: Person
+    others: list[Person]
+    words: dict[str, str] = field(default_factory=dict)
+
+
+@job
+def gather(team: Team, named: str | int = "", maybe: str | None = "x", path: str | int | None = None):
+    return team
+
+
+@job
+def label(text: str | int, anything: Any):
+    return text, anything
+
+
+def test_an_empty_text_is_no_value_for_a_required_text_at_any_depth():
+    full = {"name": "Ada", "nick": ""}
+    empty = {"name": "", "nick": None}
+
+    problems = refused(gather.new, {"lead": empty, "others": [full, empty]})
+
+    assert set(problems) == {"team.lead.name", "team.others[1].name"}
+    assert all("empty text" in reason for reason in problems.values())
+    assert gather.new({"lead": full, "others": [full], "words": {"": ""}}, maybe="").args["named"] == ""
+
+
+def test_an_empty_text_is_a_value_where_the_type_admits_none():
+    assert any("empty text" in reason for reason in refused(label.new, "", "").values())
+    assert label.new(1, "").args["anything"] == ""
+
+
+def test_an_empty_text_that_was_stored_before_it_was_refused_fails_the_attempt():
+    older = charge.new(1, "EUR").replace(args={"account_id": 1, "currency": ""})
+
+    with pytest.raises(InvalidArgs, match="empty text"):
+        asyncio.run(processed(older))
+
+
+def test_a_nested_type_without_a_default_is_required():
+    assert refused(visit.new)["address"] == "required"
+    assert "address" in refused(visit.new, None)
+
+
+@job
+def assort(modes: list[Mode], ids: list[UUID], homes: dict[str, list[Address]], pairs: tuple[Mode, UUID]):
+    return modes, ids, homes, pairs
+
+
+async def test_lists_hold_enums_uuids_and_models():
+    one = UUID(int=1)
+    made = assort.new(["on"], [str(one)], {"a": [{"city": "Rome"}]}, ("off", str(one)))
+
+    assert await received(made) == ([Mode.ON], [one], {"a": [Address(city="Rome")]}, (Mode.OFF, one))
+    assert set(refused(assort.new, ["up"], ["x"], {"a": [{}]}, ("on", one))) == {
+        *("modes[0]", "ids[0]", "homes.a[0].city")
+    }
 
 
 def test_none_is_a_value_only_where_the_type_admits_it():
@@ -518,6 +585,33 @@ def test_an_instance_that_nobody_checked_is_checked():
 
     assert ByDataclass.new(Point(**texts)).encoded == '{"x":7,"y":0}'
     assert "zip" in refused(ByModel.new, Address.model_construct(**worse))
+    assert "address.zip" in refused(visit.new, Address.model_construct(**worse))
+    assert "points[0].x" in refused(visit.new, Address(city="Rome"), [Point(x="no")])  # type: ignore[arg-type]
+
+
+# ── check ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_check_tells_the_faults_that_new_would_raise():
+    assert dict(charge.check("x", "")) == refused(charge.new, "x", "")
+    assert dict(ByModel.check(zip="x")) == refused(ByModel.new, zip="x")
+    assert dict(charge.check(1, "EUR", curency=1)) == refused(charge.new, 1, "EUR", curency=1)
+
+
+def test_check_tells_nothing_of_args_that_fit():
+    assert charge.check(1, "EUR") == ByModel.check(city="Rome") == ByModel.check(Address(city="Rome")) == ()
+
+
+def test_check_tells_that_args_are_too_large_without_raising():
+    ((path, reason),) = echo.check("x" * 1_000_001)
+
+    assert path == ""
+    assert "1,000,000 are allowed" in reason
+
+
+def test_check_makes_no_secret_of_a_definition_that_is_wrong():
+    with pytest.raises(DefinitionError, match="Fraction"):
+        unresolvable.check(1)
 
 
 class Renamed(BaseModel):

@@ -41,7 +41,7 @@ class Inner(Feature):
 
 
 class Watcher(Feature):
-    def after_settle(self, job: Job[Any, Any], ack: Ack) -> None: ...
+    async def after_settle(self, job: Job[Any, Any], outcome: Outcome, ack: Ack) -> None: ...
 
 
 class Stopper(Feature):

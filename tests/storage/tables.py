@@ -11,8 +11,15 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.string import TextLoader
 
-TABLES = ("jobs", "workflows", "workflow_nodes", "edges", "producers", "queues", "leases", "crons")
-KEYS = {"workflow_nodes": "job_id", "edges": "job_id, needs_id", "queues": "name", "leases": "name", "crons": "name"}
+TABLES = ("jobs", "workflows", "workflow_nodes", "edges", "producers", "queues", "leases", "crons", "hook_outbox")
+KEYS = {
+    "workflow_nodes": "job_id",
+    "edges": "job_id, needs_id",
+    "queues": "name",
+    "leases": "name",
+    "crons": "name",
+    "hook_outbox": "at, job_id",
+}
 
 Row = dict[str, Any]
 

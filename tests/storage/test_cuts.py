@@ -112,6 +112,28 @@ def ack_of_a_step_claimed_too_early() -> Prepare:
     return prepare
 
 
+def ack_whose_cancel_is_told_to_hooks() -> Prepare:
+    jobs = plain(2, has_hooks=True)
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(store.enqueue, jobs)
+        await claimer.claim()
+        await claimer.database.run(steer.cancel, [jobs[0].id])
+        return partial(store.ack, [settle(claimer.held[job.id], DONE) for job in jobs])
+
+    return prepare
+
+
+def cancel_that_is_told_to_hooks() -> Prepare:
+    flow = diamond(has_hooks=True)
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(flow.enqueue)
+        return partial(steer.cancel, flow.ids("top"))
+
+    return prepare
+
+
 def rescue() -> Prepare:
     flow, jobs = diamond(), plain(2)
 
@@ -260,7 +282,7 @@ each_act = pytest.mark.parametrize(
             ack_of_the_last_of_two_parents,
         ),
         *(ack_of_a_step_claimed_too_early, rescue, rescue_that_discards, disown, resign, cancel, retry, delete, update),
-        *(prune, cron_fire, cron_answer),
+        *(prune, cron_fire, cron_answer, ack_whose_cancel_is_told_to_hooks, cancel_that_is_told_to_hooks),
     ],
     ids=lambda make: make.__name__,
 )

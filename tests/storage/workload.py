@@ -37,6 +37,11 @@ ONE_STEP_EACH = (
     """,
 )
 
+A_WORD_FOR_EACH = """
+    insert into {schema}.hook_outbox (worker, at, job_id, state, reason)
+    select worker, inserted_at, id, 'cancelled', 'operator' from {schema}.jobs
+    """
+
 
 def crowd(examiner: Examiner) -> None:
     """Fill the tables with 40,000 jobs of others, each of them a step, and tell the planner."""
@@ -52,6 +57,7 @@ def crowd(examiner: Examiner) -> None:
         )
     for statement in ONE_STEP_EACH:
         examiner.change(statement)
+    examiner.change(A_WORD_FOR_EACH)
     halves = range(10_000)
     steps = {f"a{n}": "" for n in halves} | {f"b{n}": f"a{n}" for n in halves}
     examiner.fill(graph(steps, queue="crowd").enqueue)
@@ -82,7 +88,8 @@ class Work:
         """Run every verb."""
         self.plain()
         self.behind()
-        for part in (self.release, self.many_workflows, self.cascade, self.gate, self.steer, self.upkeep, self.cron):
+        parts = (self.release, self.many_workflows, self.cascade, self.gate, self.steer, self.hooks)
+        for part in (*parts, self.upkeep, self.cron):
             part()
         self.rescue()
         self.prune()
@@ -152,6 +159,13 @@ class Work:
         self.examiner.run(steer.delete, ids)
         self.examiner.run(steer.match, steer.Filter(worker="crowd"), None)
         self.examiner.run(steer.set_queue, "work", paused=True)
+
+    def hooks(self) -> None:
+        """Others end a batch whose worker wants to hear of it."""
+        jobs = self.examiner.run(store.enqueue, [Job("hooked", has_hooks=True) for _ in range(self.batch)])
+        self.examiner.run(steer.cancel, [job.id for job in jobs])
+        told = self.examiner.run(upkeep.take_hooks, ["hooked", "w"], self.batch)
+        assert len(told) == self.batch
 
     def upkeep(self) -> None:
         """Leases, polls and staging."""

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import Any, assert_type
 
 from tenuto.app import Tenuto
+from tenuto.features.hooks import HookState
 from tenuto.function import job
+from tenuto.hooking import attach_hook, detach_hook
 from tenuto.job import Job
 from tenuto.outcome import Cancel, Discard, Record, Snooze
 from tenuto.worker import Worker
@@ -159,6 +161,34 @@ class Typo(Worker[WebhookArgs, int], quue="webhooks"):  # type: ignore[call-arg]
     async def process(self, job: Job[WebhookArgs, int]) -> int:
         return 1
 
+
+# ── check, hooks, aliases ─────────────────────────────────────────────────────────────────────────
+
+assert_type(fetch.check("a.com"), tuple[tuple[str, str], ...])
+assert_type(Webhook.check(account_id="seven"), tuple[tuple[str, str], ...])
+
+
+class Audit:
+    async def after_process(self, state: HookState, job: Job[Any, Any], result: Any) -> None: ...
+
+
+@job(hooks=[Audit()], aliases=["old.name"])
+async def audited(n: int) -> int:
+    return n
+
+
+@audited.after_process
+def heard(state: HookState, job: Job[Any, Any]) -> bool:
+    return state == "complete"
+
+
+assert_type(audited.new(1), Job[Any, int])
+assert_type(heard("error", audited.new(1)), bool)
+attach_hook(Audit())
+detach_hook(Audit())
+
+audited.after_process(7)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+job(hooks=7)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 
 # ── steps ─────────────────────────────────────────────────────────────────────────────────────────
 

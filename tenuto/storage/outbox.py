@@ -1,0 +1,29 @@
+"""Outbox: a word for the hooks of jobs that others end, left in the transaction that ends them."""
+
+from collections.abc import Iterable, Sequence
+
+from tenuto.job import CANCELLED, SUSPENDED
+from tenuto.outcome import Ack
+from tenuto.storage.database import Row, Verb, call
+
+
+def tell_hooks(ids: Iterable[str], reason: str) -> Verb[None]:
+    """Leave a word for the hooks of these jobs, where they have any: `reason` ended them.
+
+    It is operator, dependency, deadline or rescue. A job that an operator had asked to cancel was ended by that.
+    """
+    if told := [{"id": id, "reason": reason} for id in ids]:
+        yield call("tell_hooks", told=told)
+
+
+def tell_acked(acks: Sequence[Ack], rows: Sequence[Row]) -> Verb[None]:
+    """Leave a word for the hooks of jobs that these acks ended otherwise than their process said."""
+    reasons = {ack.id: _reason(ack) for ack in acks if ack.has_hooks}
+    told = [{"id": row[0], "reason": reasons[row[0]]} for row in rows if row[1] == CANCELLED and row[0] in reasons]
+    if told:
+        yield call("tell_hooks", told=told)
+
+
+def _reason(ack: Ack) -> str:
+    """What ended it, unless an operator asked first: a need of a step that was gated, else its deadline."""
+    return "dependency" if ack.state is SUSPENDED else "deadline"
