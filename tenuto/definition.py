@@ -26,6 +26,7 @@ from uuid_utils import uuid7
 
 from tenuto.errors import DefinitionError, DuplicateWorker, UnknownWorker
 from tenuto.features.feature import Feature, Process, fold_new, nest, overriding, ranked
+from tenuto.features.unique import UniqueJobs
 from tenuto.job import Job, Result
 from tenuto.options import JobOptions, WorkerOptions, checked
 from tenuto.outcome import Backoff, Cancel, Discard, Record, Snooze
@@ -79,6 +80,11 @@ class Definition:
         return overriding(self.features, "before_store")
 
     @cached_property
+    def keying(self) -> tuple[Feature, ...]:
+        """The same, for a job that is unique."""
+        return (*self.storing, UniqueJobs(self.name, self.features))
+
+    @cached_property
     def observing(self) -> tuple[Feature, ...]:
         """The features to be told of every ack."""
         return overriding(self.features, "after_settle")
@@ -102,9 +108,12 @@ def resolve(name: str) -> Definition:
         raise UnknownWorker(name) from None
 
 
-def storing(name: str) -> tuple[Feature, ...]:
-    """The features that shape what that worker's jobs store; none of a worker that this process does not know."""
-    return _registry[name].storing if name in _registry else ()
+def storing(job: Job[Any, Any]) -> tuple[Feature, ...]:
+    """The features that shape what is stored of a job; of a worker that this process does not know, none of its own."""
+    known = _registry.get(job.worker)
+    if job.unique is None:
+        return known.storing if known else ()
+    return known.keying if known else (UniqueJobs(job.worker, ()),)
 
 
 def registered() -> Mapping[str, Definition]:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from tenuto import codec
 from tenuto.errors import InvalidJob
+from tenuto.features.unique import Unique, unique_of
 from tenuto.job import AVAILABLE, META_LIMIT, Duration, Job, id_of, seconds
 from tenuto.outcome import Backoff
 
@@ -19,9 +20,11 @@ class WorkerOptions(TypedDict, total=False):
     max_attempts: int
     priority: int  # 0 runs first, 9 last
     tags: Iterable[str]
+    meta: Mapping[str, Any]
     timeout: Duration | None  # of one attempt
     backoff: Backoff | None  # in place of the usual wait after a failure
     reuse_result: bool  # False: a step with a stored result runs again all the same
+    unique: Unique | bool | None  # one at a time of those that are alike; True: a Unique as it comes
 
 
 class JobOptions(TypedDict, total=False):
@@ -36,6 +39,7 @@ class JobOptions(TypedDict, total=False):
     meta: Mapping[str, Any]
     schedule_in: Duration | None
     scheduled_at: datetime | None
+    unique: Unique | bool | None
 
 
 def checked(options: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
@@ -94,11 +98,12 @@ def _reuse(reuse: bool) -> bool:
 
 _CONTENT: Final = (
     *("worker", "args", "encoded", "id", "queue", "meta", "tags", "max_attempts", "priority", "timeout"),
-    *("schedule_in", "scheduled_at", "workflow_id"),
+    *("schedule_in", "scheduled_at", "workflow_id", "unique", "unique_key"),
 )
 _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "id": id_of,
     "backoff": _backoff,
     "reuse_result": _reuse,
     "meta": _meta,
+    "unique": unique_of,
 }

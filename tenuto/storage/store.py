@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from tenuto import codec
 from tenuto.context import Needs
-from tenuto.errors import CodecError, JobMismatch, WorkflowMismatch
+from tenuto.errors import CodecError, JobMismatch, UniqueConflict, WorkflowMismatch
 from tenuto.failure import entry, failures
 from tenuto.graph import Edge, Node
 from tenuto.job import (
@@ -25,6 +24,7 @@ from tenuto.job import (
 from tenuto.outcome import Ack
 from tenuto.storage.aftermath import BAD, Ended, Settled, aftermath, reach
 from tenuto.storage.database import LostRace, Row, Verb, call, last
+from tenuto.storage.unique import holders, in_order
 
 AnyJob: TypeAlias = Job[Any, Any]
 
@@ -42,13 +42,13 @@ def enqueue(jobs: Sequence[AnyJob]) -> Verb[list[AnyJob]]:
     """Store jobs, all or none, and give them back stored, in their order.
 
     A job whose id is stored already comes back as it is there, `existing`; with another worker or other args
-    it is refused as JobMismatch.
+    it is refused as JobMismatch. One whose unique key another holds is not stored: that one comes in its place.
     """
     stored: dict[str, AnyJob] = {}
-    for chunk, documents in _packed(sorted(jobs, key=attrgetter("id"))):  # two that store the same meet in one order
+    for chunk, documents in _packed(in_order(jobs)):
         rows = yield (last if len(jobs) == 1 else call)("enqueue", jobs=documents)
         new = {row[0]: row for row in rows}
-        known: dict[str, AnyJob] = {} if len(new) == len(chunk) else (yield from _existing(chunk))
+        known: dict[str, AnyJob] = {} if len(new) == len(chunk) else (yield from _existing(chunk, documents))
         for job in chunk:
             if job.id in new:
                 stored.setdefault(job.id, _stored(job, new[job.id]))
@@ -67,9 +67,9 @@ def enqueue_workflow(
     if not made:
         return (yield from _existing_workflow(id, jobs, nodes))
     stored = yield from enqueue(jobs)
-    taken = next((job for job in stored if job.existing), None)
-    if taken is not None:
-        raise JobMismatch(taken.id)
+    for job, now in zip(jobs, stored, strict=True):
+        if now.existing:
+            raise JobMismatch(job.id) if now.id == job.id else UniqueConflict(job.id, now.id)
     for part in _chunks(nodes):
         yield call("enqueue_nodes", workflow_id=id, nodes=[_node(node) for node in part])
     for some in _chunks(edges):
@@ -77,13 +77,17 @@ def enqueue_workflow(
     return stored
 
 
-def _existing(jobs: Sequence[AnyJob]) -> Verb[dict[str, AnyJob]]:
+def _existing(jobs: Sequence[AnyJob], documents: Sequence[Mapping[str, Any]] = ()) -> Verb[dict[str, AnyJob]]:
+    """What is stored under the ids of jobs, and where nothing is, who holds the unique key in their documents."""
     rows = yield call("fetch", ids=[job.id for job in jobs])
     found = {row[0]: row for row in rows}
     for job in jobs:
         row = found.get(job.id)
         if row is not None and (row[3] != job.worker or row[4] != (job.encoded or codec.encode(job.args))):
             raise JobMismatch(job.id)
+    asking = [one for one in documents if "unique" in one and one["id"] not in found]
+    if asking:
+        found |= yield from holders(asking)
     return {id: to_job(row).replace(existing=True) for id, row in found.items()}
 
 
@@ -133,6 +137,8 @@ def _document(job: AnyJob) -> dict[str, Any]:
         document |= {"timeout": micros(job.timeout), "scheduled": at, "delay": micros(job.schedule_in)}
     if job.workflow_id is not None:
         document |= {name: getattr(job, name) for name in _OF_STEPS}
+    if job.unique_key is not None:
+        document["unique"] = job.unique_key
     return document
 
 
@@ -272,11 +278,12 @@ JOB_COLUMNS: Final = (
     *("cancel_requested_at", "snoozes", "rescues", "suspicions", "waiting_on", "has_needs", "has_dependents"),
     "workflow_id",
 )
+SHOWN_COLUMNS: Final = (*JOB_COLUMNS, "unique_key")  # a claim does without the last
 
 
 def to_job(row: Row, signal: Signal | None = None) -> AnyJob:
     """A row of `jobs` as a Job. Args that cannot be read stand in it as the error that says so."""
-    fields = dict(zip(JOB_COLUMNS, row, strict=True), signal=signal)
+    fields = dict(zip(SHOWN_COLUMNS, row, strict=False), signal=signal)
     fields["state"] = STATES[fields["state"]]
     fields["args"] = _decoded(fields["args"])
     fields["meta"] = {} if fields["meta"] == "{}" else _decoded(fields["meta"])
@@ -284,6 +291,8 @@ def to_job(row: Row, signal: Signal | None = None) -> AnyJob:
     fields["errors"] = failures(fields["errors"])
     if fields["timeout"] is not None:
         fields["timeout"] = timedelta(microseconds=fields["timeout"])
+    if fields.get("unique_key") is not None:
+        fields["unique_key"] = codec.decode(fields["unique_key"])
     return Job.of(fields)
 
 

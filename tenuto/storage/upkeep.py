@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from tenuto.errors import LiveNodes, NotMigrated, SchemaTooNew
 from tenuto.failure import entry
 from tenuto.storage.aftermath import Ended, Settled, aftermath, reach
-from tenuto.storage.database import Verb, call, last
+from tenuto.storage.database import Row, Verb, call, last
 from tenuto.storage.store import CANCELLED_BY_OPERATOR, micros
 
 POISONED: Final = entry(
@@ -175,8 +175,15 @@ def poll_cancels(producers: Sequence[str]) -> Verb[list[tuple[str, int]]]:
 
 
 def prune_jobs(keep: timedelta) -> Verb[int]:
-    """Delete jobs that ended longer ago than `keep`, oldest first, at most `PRUNED_AT_ONCE`; how many."""
-    return len((yield last("prune_jobs", keep=micros(keep), max=PRUNED_AT_ONCE)))
+    """Delete jobs that ended longer ago than `keep`, oldest first, at most `PRUNED_AT_ONCE`; how many.
+
+    One that was unique for a period is kept as long after that.
+    """
+    gone: list[Row] = []
+    for statement in ("prune_kept", "prune_jobs"):
+        if len(gone) < PRUNED_AT_ONCE:
+            gone += yield call(statement, keep=micros(keep), max=PRUNED_AT_ONCE - len(gone))
+    return len(gone)
 
 
 def prune_workflows(keep: timedelta, most: int = WORKFLOWS_PRUNED_AT_ONCE) -> Verb[int]:
@@ -191,7 +198,7 @@ def prune_workflows(keep: timedelta, most: int = WORKFLOWS_PRUNED_AT_ONCE) -> Ve
 
 # ── the schema ────────────────────────────────────────────────────────────────────────────────────
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 
 def schema_version() -> Verb[int | None]:
