@@ -4,6 +4,7 @@ from tenuto import results, telemetry
 from tenuto.app import Tenuto
 from tenuto.context import current_app, current_job
 from tenuto.errors import TenutoError
+from tenuto.features.unique import Unique
 from tenuto.function import job
 from tenuto.job import Failure, Job, JobState
 from tenuto.outcome import Cancel, Discard, Record, Snooze
@@ -24,6 +25,7 @@ __all__ = [
     "StepStatus",
     "Tenuto",
     "TenutoError",
+    "Unique",
     "Worker",
     "Workflow",
     "WorkflowStatus",

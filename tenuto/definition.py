@@ -80,11 +80,6 @@ class Definition:
         return overriding(self.features, "before_store")
 
     @cached_property
-    def keying(self) -> tuple[Feature, ...]:
-        """The same, for a job that is unique."""
-        return (*self.storing, UniqueJobs(self.name, self.features))
-
-    @cached_property
     def observing(self) -> tuple[Feature, ...]:
         """The features to be told of every ack."""
         return overriding(self.features, "after_settle")
@@ -111,9 +106,8 @@ def resolve(name: str) -> Definition:
 def storing(job: Job[Any, Any]) -> tuple[Feature, ...]:
     """The features that shape what is stored of a job; of a worker that this process does not know, none of its own."""
     known = _registry.get(job.worker)
-    if job.unique is None:
-        return known.storing if known else ()
-    return known.keying if known else (UniqueJobs(job.worker, ()),)
+    features = known.storing if known else ()
+    return features if job.unique is None else (*features, UniqueJobs(job.worker, known.features if known else ()))
 
 
 def registered() -> Mapping[str, Definition]:

@@ -124,7 +124,7 @@ class Job(Generic[Args, Result]):
     has_dependents: bool = field(default=False, repr=False)
     workflow_id: str | None = None
     unique: object | None = field(default=None, repr=False, compare=False)  # a Unique: what may not be there twice
-    unique_key: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)  # what it holds for that
+    unique_key: str | None = field(default=None, repr=False, compare=False)  # what it keeps others out by, as JSON
     existing: bool = field(default=False, repr=False)  # enqueue found it already stored
     signal: Signal | None = field(default=None, repr=False, compare=False)
     encoded: str | None = field(default=None, repr=False, compare=False)  # `args` as stored text, once made

@@ -1,5 +1,6 @@
 """Unique: the job that may be there once. What counts as the same, for how long, and what a later one may change."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -95,7 +96,7 @@ class UniqueJobs(Feature):
             kept["period"] = cast("timedelta", unique.period) // _MICROSECOND
         if unique.replaced:
             kept["replace"] = unique.replaced
-        return job.replace(unique_key=kept)
+        return job.replace(unique_key=json.dumps(kept, separators=(",", ":")))
 
 
 def unique_of(asked: object) -> Unique | None:

@@ -85,9 +85,7 @@ def _existing(jobs: Sequence[AnyJob], documents: Sequence[Mapping[str, Any]] = (
         row = found.get(job.id)
         if row is not None and (row[3] != job.worker or row[4] != (job.encoded or codec.encode(job.args))):
             raise JobMismatch(job.id)
-    asking = [one for one in documents if "unique" in one and one["id"] not in found]
-    if asking:
-        found |= yield from holders(asking)
+    found |= yield from holders([one for one in documents if "unique" in one and one["id"] not in found])
     return {id: to_job(row).replace(existing=True) for id, row in found.items()}
 
 
@@ -276,14 +274,13 @@ JOB_COLUMNS: Final = (
     *("id", "state", "queue", "worker", "args", "meta", "tags", "errors", "attempt", "max_attempts", "priority"),
     *("epoch", "timeout", "inserted_at", "scheduled_at", "attempted_at", "attempted_by", "finished_at"),
     *("cancel_requested_at", "snoozes", "rescues", "suspicions", "waiting_on", "has_needs", "has_dependents"),
-    "workflow_id",
+    *("workflow_id", "unique_key"),  # a claim does without the last
 )
-SHOWN_COLUMNS: Final = (*JOB_COLUMNS, "unique_key")  # a claim does without the last
 
 
 def to_job(row: Row, signal: Signal | None = None) -> AnyJob:
     """A row of `jobs` as a Job. Args that cannot be read stand in it as the error that says so."""
-    fields = dict(zip(SHOWN_COLUMNS, row, strict=False), signal=signal)
+    fields = dict(zip(JOB_COLUMNS, row, strict=False), signal=signal)
     fields["state"] = STATES[fields["state"]]
     fields["args"] = _decoded(fields["args"])
     fields["meta"] = {} if fields["meta"] == "{}" else _decoded(fields["meta"])
@@ -291,8 +288,6 @@ def to_job(row: Row, signal: Signal | None = None) -> AnyJob:
     fields["errors"] = failures(fields["errors"])
     if fields["timeout"] is not None:
         fields["timeout"] = timedelta(microseconds=fields["timeout"])
-    if fields.get("unique_key") is not None:
-        fields["unique_key"] = codec.decode(fields["unique_key"])
     return Job.of(fields)
 
 

@@ -1,5 +1,6 @@
 """Unique keys: who holds the ones that new jobs ask for, what of them the holder takes, and who may not be retried."""
 
+import json
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
@@ -11,15 +12,19 @@ from tenuto.storage.aftermath import reach
 from tenuto.storage.database import LostRace, Row, Verb, call
 
 Document: TypeAlias = Mapping[str, Any]
-"""A new job as enqueue.sql takes it; its `unique` holds key, states, period (microseconds) and replace."""
+"""A new job as enqueue.sql takes it; its `unique` is JSON: key, states, period (microseconds) and replace."""
 
 
 def in_order(jobs: Sequence[Job[Any, Any]]) -> list[Job[Any, Any]]:
     """Jobs by their ids, unique ones by their keys: two calls that store the same meet in one order."""
     ordered = sorted(jobs, key=attrgetter("id"))
     if any(job.unique_key for job in ordered):
-        ordered.sort(key=lambda job: job.unique_key["key"] if job.unique_key else "")
+        ordered.sort(key=_key)
     return ordered
+
+
+def _key(job: Job[Any, Any]) -> str:
+    return json.loads(job.unique_key)["key"] if job.unique_key else ""  # type: ignore[no-any-return]
 
 
 def holders(asking: Sequence[Document]) -> Verb[dict[str, Row]]:
@@ -27,11 +32,14 @@ def holders(asking: Sequence[Document]) -> Verb[dict[str, Row]]:
 
     What `replace` names for the state of a holder is replaced in it first.
     """
+    if not asking:
+        return {}
     found = yield from _who(asking)
-    replacing = [one for one in asking if one["unique"].get("replace") and one["id"] in found]
+    replace = {one["id"]: json.loads(one["unique"]).get("replace") for one in asking if one["id"] in found}
+    replacing = [one for one in asking if replace.get(one["id"])]
     if replacing:
         yield reach(sorted({found[one["id"]][0] for one in replacing}))
-        found = yield from _replace(replacing, found)
+        yield from _replace(replacing, replace, found)
     rows = yield call("fetch", ids=sorted({holder for holder, *_ in found.values()}))
     by_id = {row[0]: row for row in rows}
     return {id: by_id[holder] for id, (holder, *_) in found.items() if holder in by_id}
@@ -43,19 +51,20 @@ def _who(asking: Sequence[Document]) -> Verb[dict[str, Row]]:
     return {id: tuple(holder) for id, *holder in rows}
 
 
-def _replace(replacing: Sequence[Document], seen: Mapping[str, Row]) -> Verb[dict[str, Row]]:
-    """Change the holders, which are locked; where a key went to another meanwhile, raise LostRace."""
+def _replace(
+    replacing: Sequence[Document], replace: Mapping[str, Mapping[str, Sequence[str]]], seen: Mapping[str, Row]
+) -> Verb[None]:
+    """Change the holders, which are locked. Raises LostRace where a key went to another meanwhile."""
     changes: dict[str, dict[str, Any]] = {}
     now = yield from _who(replacing)
     for one in replacing:
         holder, state, meta = now.get(one["id"], ("", "", ""))
         if holder != seen[one["id"]][0]:
             raise LostRace("a unique job left its key while it was to be changed")
-        for field in one["unique"]["replace"].get(state, ()):
+        for field in replace[one["id"]].get(state, ()):
             changes.setdefault(holder, dict.fromkeys(_CHANGES)).update(_change(field, one, meta))
     if changes:
         yield call("update", changes=[{**changes[id], "id": id} for id in sorted(changes)])
-    return dict(seen)
 
 
 def _change(field: str, new: Document, meta: str) -> dict[str, Any]:

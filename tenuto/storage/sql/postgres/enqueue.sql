@@ -9,11 +9,11 @@ tick as materialized (select (extract(epoch from now) * 1000000)::bigint as tick
 new as (
     select n.*, coalesce('epoch'::timestamptz + n.scheduled * interval '1 microsecond',
                          t.now + coalesce(n.delay, 0) * interval '1 microsecond') as due, t.now,
-        n."unique" ->> 'key' as key, (n."unique" ->> 'period')::bigint as period
+        n."unique"::json as kept, (n."unique"::json ->> 'period')::bigint as period
     from t, json_to_recordset(%(jobs)s::json) as n (
         id uuid, state text, queue text, worker text, args text, meta text, tags text, max_attempts int,
         priority smallint, waiting_on int, has_needs boolean, has_dependents boolean, workflow_id uuid,
-        timeout bigint, scheduled bigint, delay bigint, "unique" json)
+        timeout bigint, scheduled bigint, delay bigint, "unique" text)
 )
 insert into {schema}.jobs (
     id, state, queue, worker, args, meta, tags, max_attempts, priority, waiting_on, has_needs,
@@ -23,10 +23,10 @@ select
     id, case when state = 'suspended' then state when due > now then 'scheduled' else 'available' end,
     queue, worker, args, coalesce(meta, '{}'), coalesce(tags, '[]'), max_attempts, coalesce(priority, 0),
     coalesce(waiting_on, 0), coalesce(has_needs, false), coalesce(has_dependents, false), workflow_id, timeout, now, due,
-    key || case when period is null then '' else '/' || period || '/' || tick / period end,
-    "unique" ->> 'states',
+    (kept ->> 'key') || case when period is null then '' else '/' || period || '/' || tick / period end,
+    kept ->> 'states',
     'epoch'::timestamptz + (tick / period + 1) * period * interval '1 microsecond',
-    key is not null and strpos("unique" ->> 'states', case
+    kept is not null and strpos(kept ->> 'states', case
         when state = 'suspended' then state when due > now then 'scheduled' else 'available' end) > 0
 from new, tick
 where (select set_config('lock_timeout', '2s', true)) is not null

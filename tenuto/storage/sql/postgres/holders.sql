@@ -8,9 +8,9 @@ with t as materialized (
 ),
 a as materialized (
     select a.id,
-        ("unique" ->> 'key') || coalesce(
-            '/' || ("unique" ->> 'period') || '/' || t.tick / ("unique" ->> 'period')::bigint, '') as key
-    from t, json_to_recordset(%(jobs)s::json) as a (id uuid, "unique" json)
+        (a."unique"::json ->> 'key') || coalesce(
+            '/' || (a."unique"::json ->> 'period') || '/' || t.tick / (a."unique"::json ->> 'period')::bigint, '') as key
+    from t, json_to_recordset(%(jobs)s::json) as a (id uuid, "unique" text)
 )
 select a.id, j.id as holder, j.state, j.meta
 from a

@@ -28,7 +28,7 @@ select
     coalesce(json_extract(job, '$.has_dependents'), 0), json_extract(job, '$.workflow_id'),
     json_extract(job, '$.timeout'), now, due,
     json_extract(held, '$.key') || coalesce(
-        '/' || json_extract(held, '$.period') || '/' || now / json_extract(held, '$.period'), ''),
+        '/' || json_extract(held, '$.period') || '/' || (now / json_extract(held, '$.period')), ''),
     json_extract(held, '$.states'),
     (now / json_extract(held, '$.period') + 1) * json_extract(held, '$.period'),
     held is not null and instr(json_extract(held, '$.states'), case
