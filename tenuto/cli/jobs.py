@@ -231,7 +231,7 @@ def _unique(job: AnyJob) -> str:
 
 
 def _kept(job: AnyJob) -> dict[str, str]:
-    return json.loads(job.unique_key) if job.unique_key else {}  # type: ignore[no-any-return]
+    return dict(json.loads(job.unique_key or "{}"))
 
 
 def _place_of(shown: _Shown) -> str:

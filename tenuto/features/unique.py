@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, cast
 
 from tenuto.errors import InvalidJob
 from tenuto.features.feature import Feature
-from tenuto.features.keyed import check_parts, hash_key_of, key_of, parts_of
+from tenuto.features.keyed import check_parts, hash_key_of, key_of, listed, parts_of
 from tenuto.job import (
     AVAILABLE,
     CANCELLED,
@@ -117,11 +117,11 @@ def _narrowed(fields: Iterable[str], keys: Iterable[str]) -> list[str]:
 
 
 def _texts(option: str, given: Iterable[str]) -> tuple[str, ...]:
-    listed: list[Any] = [given] if isinstance(given, str) else list(given) if isinstance(given, Iterable) else [given]
-    for one in listed:
+    names = listed(given)
+    for one in names:
         if not isinstance(one, str) or not one:
             raise InvalidJob(f"{option}= holds {one!r:.80}; it takes names, like ['account_id']")
-    return tuple(dict.fromkeys(listed))
+    return tuple(dict.fromkeys(names))
 
 
 def _states(given: str | Iterable[str]) -> tuple[str, ...]:
@@ -137,7 +137,9 @@ def _states(given: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def _replaced(given: Iterable[str] | Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
-    by_state: Mapping[str, Iterable[str]] = given if isinstance(given, Mapping) else dict.fromkeys(_WAITING, given)
+    by_state = (
+        cast("Mapping[str, Iterable[str]]", given) if isinstance(given, Mapping) else dict.fromkeys(_WAITING, given)
+    )
     found: dict[str, tuple[str, ...]] = {}
     for state, named in by_state.items():
         if state not in _WAITING:

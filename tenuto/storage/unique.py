@@ -24,7 +24,7 @@ def in_order(jobs: Sequence[Job[Any, Any]]) -> list[Job[Any, Any]]:
 
 
 def _key(job: Job[Any, Any]) -> str:
-    return json.loads(job.unique_key)["key"] if job.unique_key else ""  # type: ignore[no-any-return]
+    return str(json.loads(job.unique_key)["key"]) if job.unique_key else ""
 
 
 def holders(asking: Sequence[Document]) -> Verb[dict[str, Row]]:
@@ -78,9 +78,9 @@ def _change(field: str, new: Document, meta: str) -> dict[str, Any]:
 
 def _merged(before: str, given: str) -> str:
     try:
-        kept = codec.decode(before)
+        kept: dict[str, Any] = codec.decode(before)
     except CodecError:  # nobody can read it: then there is nothing to keep
-        kept = {}
+        return given
     mine = {key: kept[key] for key in IDENTIFIERS if key in kept}
     return codec.encode({**codec.decode(given), **mine}, limit=META_LIMIT, what="meta") if mine else given
 

@@ -47,7 +47,7 @@ class Known:
 @st.composite
 def jobs(draw: st.DrawFn) -> AnyJob:
     kept = {"key": draw(st.sampled_from(KEYS)), "states": draw(st.sampled_from(STATES))}
-    delay = draw(st.sampled_from([None, 20]))
+    delay = draw(st.sampled_from([None, 20 * SECOND]))
     made: AnyJob = Job("worker", schedule_in=delay, max_attempts=draw(st.integers(1, 2)))
     return made.replace(unique_key=json.dumps(kept))
 
