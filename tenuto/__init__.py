@@ -5,6 +5,7 @@ from tenuto.app import Tenuto
 from tenuto.context import current_app, current_job
 from tenuto.errors import TenutoError
 from tenuto.features.hooks import HookState
+from tenuto.features.unique import Unique
 from tenuto.function import job
 from tenuto.hooking import attach_hook, detach_hook
 from tenuto.job import Failure, Job, JobState
@@ -27,6 +28,7 @@ __all__ = [
     "StepStatus",
     "Tenuto",
     "TenutoError",
+    "Unique",
     "Worker",
     "Workflow",
     "WorkflowStatus",

@@ -111,7 +111,7 @@ class Tenuto:
             await self._prepare_tables()
             self._notifier.start()
             self._loop = asyncio.get_running_loop()
-            self._together = Together(self.database)
+            self._together = Together(self.database, apart=Together(self.database))
             self._is_open = True
             if self.config.queues:
                 await self._work_on(self.config.queues)
@@ -222,7 +222,7 @@ class Tenuto:
         return _as_given(stored, jobs)[0] if isinstance(work, Job) else _as_given(stored, jobs)
 
     def _tell_due(self, stored: Iterable[AnyJob]) -> None:
-        due = {job.queue for job in stored if job.state is AVAILABLE and not job.existing}
+        due = {job.queue for job in stored if job.state is AVAILABLE}
         self._notifier.tell(Hint("insert", queue) for queue in due)
 
     # ── read ──
@@ -394,7 +394,7 @@ class Tenuto:
 
 async def _sealed(jobs: Sequence[AnyJob]) -> list[AnyJob]:
     """The jobs as their workers' features want them stored."""
-    return [await fold_store(features, job) if (features := storing(job.worker)) else job for job in jobs]
+    return [await fold_store(features, job) if (features := storing(job)) else job for job in jobs]
 
 
 def _as_given(stored: Sequence[AnyJob], given: Sequence[AnyJob]) -> list[AnyJob]:

@@ -29,6 +29,7 @@ from tenuto.features.aliases import learn
 from tenuto.features.built import OPTIONS, built
 from tenuto.features.feature import Feature, Process, fold_new, nest, overriding, ranked
 from tenuto.features.hooks import WorkerHooks
+from tenuto.features.unique import UniqueJobs
 from tenuto.job import Job, Result
 from tenuto.options import JobOptions, WorkerOptions, checked
 from tenuto.outcome import Backoff, Cancel, Discard, Record, Snooze
@@ -116,9 +117,11 @@ def resolve(name: str) -> Definition:
         raise UnknownWorker(name) from None
 
 
-def storing(name: str) -> tuple[Feature, ...]:
-    """The features that shape what that worker's jobs store; none of a worker that this process does not know."""
-    return _registry[name].storing if name in _registry else ()
+def storing(job: Job[Any, Any]) -> tuple[Feature, ...]:
+    """The features that shape what is stored of a job; of a worker that this process does not know, none of its own."""
+    known = _registry.get(job.worker)
+    features = known.storing if known else ()
+    return features if job.unique is None else (*features, UniqueJobs(job.worker, known.features if known else ()))
 
 
 def registered() -> Mapping[str, Definition]:

@@ -26,6 +26,7 @@ TenutoError
 │   └── JobNotFound, WorkflowNotFound, CronNotFound
 ├── Refused                 a verb that would break a promise
 │   ├── JobMismatch, WorkflowMismatch   the same id again, with another content
+│   ├── UniqueConflict          another job holds the unique key that this one needs
 │   ├── NeedsUnmet              a step whose own need ended badly cannot be retried alone
 │   ├── EmptyFilter             a filter that names nothing would mean everything
 │   ├── InvalidRequest          what is asked of jobs, workflows or queues cannot be: a filter, a limit, slots
@@ -319,6 +320,17 @@ class WorkflowMismatch(Refused):
     def __init__(self, workflow_id: str) -> None:
         super().__init__(f"workflow {workflow_id} is already stored with other steps; make a new Workflow")
         self.workflow_id = workflow_id
+
+
+class UniqueConflict(Refused):
+    """Another job holds the unique key that this one needs: a step to be stored, or a job to be retried."""
+
+    def __init__(self, job_id: str, existing_id: str) -> None:
+        super().__init__(
+            f"job {job_id} is unique, and job {existing_id} is there already; wait for that one, or cancel it"
+        )
+        self.job_id = job_id
+        self.existing_id = existing_id
 
 
 class WouldDeadlock(Refused):

@@ -124,6 +124,8 @@ class Job(Generic[Args, Result]):
     has_dependents: bool = field(default=False, repr=False)
     has_hooks: bool = field(default=False, repr=False)  # on_cancelled or on_discarded, when it was stored
     workflow_id: str | None = None
+    unique: object | None = field(default=None, repr=False, compare=False)  # a Unique: what may not be there twice
+    unique_key: str | None = field(default=None, repr=False, compare=False)  # what it keeps others out by, as JSON
     existing: bool = field(default=False, repr=False)  # enqueue found it already stored
     error: BaseException | None = field(default=None, repr=False, compare=False)  # for after_process: what was raised
     signal: Signal | None = field(default=None, repr=False, compare=False)

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from tenuto import codec
 from tenuto.errors import InvalidJob
+from tenuto.features.unique import Unique, unique_of
 from tenuto.job import AVAILABLE, META_LIMIT, Duration, Job, check_name, id_of, seconds
 from tenuto.outcome import Backoff
 
@@ -20,6 +21,7 @@ class WorkerOptions(TypedDict, total=False):
     max_attempts: int
     priority: int  # 0 runs first, 9 last
     tags: Iterable[str]
+    meta: Mapping[str, Any]
     timeout: Duration | None  # of one attempt
     backoff: Backoff | None  # in place of the usual wait after a failure
     reuse_result: bool  # False: a step with a stored result runs again all the same
@@ -27,6 +29,7 @@ class WorkerOptions(TypedDict, total=False):
     timezone: str  # whose clocks the cron means
     catch_up: Duration  # how old a minute of the cron may be that is made up for
     hooks: Iterable[object]  # each with some of before_new, before_process, after_process, on_cancelled, on_discarded
+    unique: Unique | bool | None  # one at a time of those that are alike; True: a Unique as it comes
 
 
 class JobOptions(TypedDict, total=False):
@@ -41,6 +44,7 @@ class JobOptions(TypedDict, total=False):
     meta: Mapping[str, Any]
     schedule_in: Duration | None
     scheduled_at: datetime | None
+    unique: Unique | bool | None
 
 
 def checked(options: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
@@ -105,7 +109,7 @@ def _reuse(reuse: bool) -> bool:
 
 _CONTENT: Final = (
     *("worker", "args", "encoded", "id", "queue", "meta", "tags", "max_attempts", "priority", "timeout"),
-    *("schedule_in", "scheduled_at", "workflow_id"),
+    *("schedule_in", "scheduled_at", "workflow_id", "unique", "unique_key"),
 )
 _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "id": id_of,
@@ -113,4 +117,5 @@ _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "backoff": _backoff,
     "reuse_result": _reuse,
     "meta": _meta,
+    "unique": unique_of,
 }

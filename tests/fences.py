@@ -261,6 +261,27 @@ FENCES = [
         "if True:",
         "tests/stories/test_hooks.py::test_plain_hooks_run_in_a_thread_and_async_ones_on_the_loop",
     ),
+    Fence(
+        "Of unique jobs that are alike one is there",
+        f"{SQL}/schema/0002_workers.sql",
+        r"create unique index jobs_unique",
+        "create index jobs_unique",
+        "tests/storage/test_unique.py::test_of_64_who_store_the_same_at_once_one_does",
+    ),
+    Fence(
+        "A unique job that leaves its states gives its key up",
+        f"{SQL}/schema/0002_workers.sql",
+        r"new\.unique_held and",
+        "false and",
+        "tests/storage/test_unique.py::test_a_job_that_ends_badly_gives_its_key_up",
+    ),
+    Fence(
+        "A retry takes no key that another holds",
+        f"{SQL}/rivals.sql",
+        r"where coalesce\(h\.id, a\.first\) <> a\.id",
+        "where false",
+        "tests/storage/test_unique.py::test_a_retry_is_refused_when_another_has_the_key",
+    ),
 ]
 
 

@@ -64,6 +64,7 @@ def test_the_table_is_not_empty():
 
 
 def test_the_statements_of_each_seed_are_numbered_without_a_gap():
+    """Those of 003 have a range for each feature."""
     numbers = defaultdict(list)
     for row in ROWS:
         numbers[row.seed].append(row.nr)

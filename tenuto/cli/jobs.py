@@ -1,5 +1,6 @@
 """`tenuto jobs`: list, show, cancel, retry and delete."""
 
+import json
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -95,6 +96,7 @@ def _listed(job: AnyJob) -> dict[str, Any]:
         "attempted_by": job.attempted_by,
         "finished_at": job.finished_at,
         "workflow_id": job.workflow_id,
+        "unique_key": _kept(job).get("key"),
     }
 
 
@@ -194,6 +196,7 @@ def _print_job(shown: _Shown) -> None:
         "tags": ", ".join(job.tags),
         "attempt": f"{job.attempt} of {job.max_attempts}" + _extras(job),
         "timeout": took(None if job.timeout is None else job.timeout.total_seconds()),
+        "unique": _unique(job),
         "workflow": _place_of(shown),
         "waits for": ", ".join(_unmet(shown)),
         "inserted": instant(job.inserted_at),
@@ -219,6 +222,16 @@ def _state(job: AnyJob) -> Text:
 def _extras(job: AnyJob) -> str:
     counts = {"snoozed": job.snoozes, "rescued": job.rescues, "running at the death of a process": job.suspicions}
     return "".join(f", {what} {count}×" for what, count in counts.items() if count)
+
+
+def _unique(job: AnyJob) -> str:
+    """What keeps others out: the beginning of its key, and the states in which it does."""
+    kept = _kept(job)
+    return f"key {kept['key'][:12]}… while {clean(kept['states'].replace(' ', ', '))}" if kept else ""
+
+
+def _kept(job: AnyJob) -> dict[str, str]:
+    return dict(json.loads(job.unique_key or "{}"))
 
 
 def _place_of(shown: _Shown) -> str:

@@ -269,7 +269,7 @@ def _wants_a_sign(declared: Declared, row: CronRow | None) -> bool:
 
 async def _sealed(job: AnyJob) -> AnyJob:
     """The job as its worker's features want it stored."""
-    return await fold_store(storing(job.worker), job)
+    return await fold_store(storing(job), job)
 
 
 def _nobody() -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple, Self, TypeAlias, TypedDict, cast
 from uuid import UUID
 
 from tenuto import codec
-from tenuto.errors import InvalidJob, InvalidRequest, NeedsUnmet
+from tenuto.errors import InvalidJob, InvalidRequest, NeedsUnmet, UniqueConflict
 from tenuto.job import (
     ARGS_LIMIT,
     EPOCH,
@@ -25,6 +25,7 @@ from tenuto.storage.aftermath import Ended, Settled, aftermath, count_fates, cou
 from tenuto.storage.database import Verb, call, last
 from tenuto.storage.outbox import tell_hooks
 from tenuto.storage.store import CANCELLED_BY_OPERATOR, AnyJob, micros, to_job
+from tenuto.storage.unique import rivals
 
 Named: TypeAlias = AnyJob | UUID | str
 
@@ -138,10 +139,15 @@ def retry(ids: Sequence[str], *, keep_results: bool = False, strict: bool = True
 
     A step's workflow lives again, and steps behind it that wait, or are retried with it or later, wait for it once
     more. Stored results of what is retried are cleared unless `keep_results`. A step with a need that ended without
-    meeting it is passed over, or with `strict` refused as NeedsUnmet, and then nothing is changed.
+    meeting it is passed over, or with `strict` refused as NeedsUnmet, and then nothing is changed; so is a job whose
+    unique key another holds, as UniqueConflict.
     """
     yield reach(ids)
-    rows = yield call("retry", ids=list(ids))
+    taken = yield from rivals(ids)
+    if strict:
+        for id, rival in sorted(taken.items()):
+            raise UniqueConflict(id, rival)
+    rows = yield call("retry", ids=[id for id in ids if id not in taken])
     done = {row[0] for row in rows}
     if strict and len(done) < len(ids):
         yield from _refuse_unmet([id for id in ids if id not in done])

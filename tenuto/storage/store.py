@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from tenuto import codec
 from tenuto.context import Needs
-from tenuto.errors import CodecError, JobMismatch, WorkflowMismatch
+from tenuto.errors import CodecError, JobMismatch, UniqueConflict, WorkflowMismatch
 from tenuto.failure import entry, failures
 from tenuto.graph import Edge, Node
 from tenuto.job import (
@@ -26,6 +25,7 @@ from tenuto.outcome import Ack
 from tenuto.storage.aftermath import BAD, Ended, Settled, aftermath, reach
 from tenuto.storage.database import LostRace, Row, Verb, call, last
 from tenuto.storage.outbox import tell_acked
+from tenuto.storage.unique import holders, in_order
 
 AnyJob: TypeAlias = Job[Any, Any]
 
@@ -43,13 +43,13 @@ def enqueue(jobs: Sequence[AnyJob]) -> Verb[list[AnyJob]]:
     """Store jobs, all or none, and give them back stored, in their order.
 
     A job whose id is stored already comes back as it is there, `existing`; with another worker or other args
-    it is refused as JobMismatch.
+    it is refused as JobMismatch. One whose unique key another holds is not stored: that one comes in its place.
     """
     stored: dict[str, AnyJob] = {}
-    for chunk, documents in _packed(sorted(jobs, key=attrgetter("id"))):  # two that store the same meet in one order
+    for chunk, documents in _packed(in_order(jobs)):
         rows = yield (last if len(jobs) == 1 else call)("enqueue", jobs=documents)
         new = {row[0]: row for row in rows}
-        known: dict[str, AnyJob] = {} if len(new) == len(chunk) else (yield from _existing(chunk))
+        known: dict[str, AnyJob] = {} if len(new) == len(chunk) else (yield from _existing(chunk, documents))
         for job in chunk:
             if job.id in new:
                 stored.setdefault(job.id, _stored(job, new[job.id]))
@@ -68,9 +68,9 @@ def enqueue_workflow(
     if not made:
         return (yield from _existing_workflow(id, jobs, nodes))
     stored = yield from enqueue(jobs)
-    taken = next((job for job in stored if job.existing), None)
-    if taken is not None:
-        raise JobMismatch(taken.id)
+    for job, now in zip(jobs, stored, strict=True):
+        if now.existing:
+            raise JobMismatch(job.id) if now.id == job.id else UniqueConflict(job.id, now.id)
     for part in _chunks(nodes):
         yield call("enqueue_nodes", workflow_id=id, nodes=[_node(node) for node in part])
     for some in _chunks(edges):
@@ -78,13 +78,15 @@ def enqueue_workflow(
     return stored
 
 
-def _existing(jobs: Sequence[AnyJob]) -> Verb[dict[str, AnyJob]]:
+def _existing(jobs: Sequence[AnyJob], documents: Sequence[Mapping[str, Any]] = ()) -> Verb[dict[str, AnyJob]]:
+    """What is stored under the ids of jobs, and where nothing is, who holds the unique key in their documents."""
     rows = yield call("fetch", ids=[job.id for job in jobs])
     found = {row[0]: row for row in rows}
     for job in jobs:
         row = found.get(job.id)
         if row is not None and (row[3] != job.worker or row[4] != (job.encoded or codec.encode(job.args))):
             raise JobMismatch(job.id)
+    found |= yield from holders([one for one in documents if "unique" in one and one["id"] not in found])
     return {id: to_job(row).replace(existing=True) for id, row in found.items()}
 
 
@@ -136,6 +138,8 @@ def _document(job: AnyJob) -> dict[str, Any]:
         document |= {name: getattr(job, name) for name in _OF_STEPS}
     if job.has_hooks:
         document["has_hooks"] = True
+    if job.unique_key is not None:
+        document["unique"] = job.unique_key
     return document
 
 
@@ -274,13 +278,13 @@ JOB_COLUMNS: Final = (
     *("id", "state", "queue", "worker", "args", "meta", "tags", "errors", "attempt", "max_attempts", "priority"),
     *("epoch", "timeout", "inserted_at", "scheduled_at", "attempted_at", "attempted_by", "finished_at"),
     *("cancel_requested_at", "snoozes", "rescues", "suspicions", "waiting_on", "has_needs", "has_dependents"),
-    *("workflow_id", "has_hooks"),
+    *("workflow_id", "has_hooks", "unique_key"),  # a claim does without the last
 )
 
 
 def to_job(row: Row, signal: Signal | None = None) -> AnyJob:
     """A row of `jobs` as a Job. Args that cannot be read stand in it as the error that says so."""
-    fields = dict(zip(JOB_COLUMNS, row, strict=True), signal=signal)
+    fields = dict(zip(JOB_COLUMNS, row, strict=False), signal=signal)
     fields["state"] = STATES[fields["state"]]
     fields["args"] = _decoded(fields["args"])
     fields["meta"] = {} if fields["meta"] == "{}" else _decoded(fields["meta"])

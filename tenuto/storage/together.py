@@ -23,11 +23,13 @@ class _Asked(NamedTuple):
 class Together:
     """Enqueues for one opening of an app. While as many are under way as there are lanes, the others share the next.
 
-    Each caller's jobs are stored all or none, whatever becomes of the others'.
+    Each caller's jobs are stored all or none, whatever becomes of the others'. Unique ones go `apart`: they may have to
+    wait until another session has stored the same, or not.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, apart: "Together | None" = None) -> None:
         self._database = database
+        self._apart = apart
         self._waiting: deque[_Asked] = deque()
         self._lanes: set[asyncio.Task[Any] | None] = set()  # who stores: a caller that met a free lane, or a batch
 
@@ -35,6 +37,8 @@ class Together:
         """What the verb `enqueue` does. Raises as `Database.run` does."""
         if len(jobs) > FEW:
             return await self._database.run(store.enqueue, jobs)
+        if self._apart is not None and any(job.unique_key for job in jobs):
+            return await self._apart.enqueue(jobs)
         if len(self._lanes) == LANES:
             self._waiting.append(asked := _Asked(jobs, asyncio.get_running_loop().create_future()))
             return await asked.answer

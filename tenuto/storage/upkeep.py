@@ -9,7 +9,7 @@ from tenuto.errors import LiveNodes, NotMigrated, SchemaTooNew
 from tenuto.failure import entry
 from tenuto.job import JobState
 from tenuto.storage.aftermath import Ended, Settled, aftermath, reach
-from tenuto.storage.database import Verb, call, last
+from tenuto.storage.database import Row, Verb, call, last
 from tenuto.storage.outbox import tell_hooks
 from tenuto.storage.store import CANCELLED_BY_OPERATOR, STATES, AnyJob, micros, to_job
 
@@ -181,10 +181,14 @@ def poll_cancels(producers: Sequence[str]) -> Verb[list[tuple[str, int]]]:
 def prune_jobs(keep: timedelta) -> Verb[int]:
     """Delete jobs that ended longer ago than `keep`, oldest first, at most `PRUNED_AT_ONCE`; how many.
 
-    And what nobody has told to the hooks of such jobs.
+    One that was unique for a period is kept as long after that. What nobody has told to their hooks goes as well.
     """
     yield call("prune_hooks", keep=micros(keep), max=PRUNED_AT_ONCE)
-    return len((yield call("prune_jobs", keep=micros(keep), max=PRUNED_AT_ONCE)))
+    gone: list[Row] = []
+    for statement in ("prune_kept", "prune_jobs"):
+        if len(gone) < PRUNED_AT_ONCE:
+            gone += yield call(statement, keep=micros(keep), max=PRUNED_AT_ONCE - len(gone))
+    return len(gone)
 
 
 def prune_workflows(keep: timedelta, most: int = WORKFLOWS_PRUNED_AT_ONCE) -> Verb[int]:

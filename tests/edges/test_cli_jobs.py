@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
-from tenuto import Workflow
+from tenuto import Unique, Workflow
 from tests.edges.terminal import SECRET, at_a_terminal
 from tests.kit import Obey, ToldTo, drain, finish
 
@@ -50,6 +51,20 @@ async def test_args_are_shown_with_the_job_and_never_in_a_list(store, ask):
     assert SECRET not in listed.out + as_json.out
     assert SECRET in shown.out
     assert whole.json["args"]["value"] == SECRET
+
+
+async def test_a_unique_job_shows_its_key_for_as_long_as_it_holds_it(store, ask):
+    job = await store.enqueue(Obey.ok(unique=Unique(states=["scheduled", "available"])))
+    key = json.loads((await store.fetch(job)).unique_key)["key"]
+
+    shown, listed = await ask("jobs", "show", job.id), await ask("jobs", "list", "--json")
+    await store.cancel(job)
+    later, as_json = await ask("jobs", "show", job.id), await ask("jobs", "show", job.id, "--json")
+
+    assert f"key {key[:12]}… while scheduled, available" in shown.out
+    assert listed.json[0]["unique_key"] == key
+    assert "key" not in later.out
+    assert as_json.json["unique_key"] is None
 
 
 async def test_a_list_for_a_pipe_is_plain_and_nothing_is_cut(store, ask):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -48,6 +49,33 @@ def enqueue() -> Prepare:
     async def prepare(claimer: Claimer) -> Act:
         await claimer.database.run(store.enqueue, jobs[:1])
         return partial(store.enqueue, jobs)
+
+    return prepare
+
+
+def alike(**options: Any) -> list[AnyJob]:
+    """Two jobs of other keys, each time of the same two; the second changes what it meets."""
+    kept: dict[str, Any] = {"states": "available executing", "replace": {"available": ["priority"]}}
+    return [job.replace(unique_key=json.dumps({"key": f"k{n}", **kept})) for n, job in enumerate(plain(2, **options))]
+
+
+def enqueue_of_unique_jobs() -> Prepare:
+    first, later = alike(), alike(priority=1)
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(store.enqueue, first[:1])
+        return partial(store.enqueue, later)
+
+    return prepare
+
+
+def retry_of_unique_jobs() -> Prepare:
+    jobs = alike()
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(store.enqueue, jobs)
+        await claimer.database.run(steer.cancel, [job.id for job in jobs])
+        return partial(steer.retry, [job.id for job in jobs])
 
     return prepare
 
@@ -276,6 +304,8 @@ each_act = pytest.mark.parametrize(
     [
         *(
             enqueue,
+            enqueue_of_unique_jobs,
+            retry_of_unique_jobs,
             enqueue_workflow,
             ack_plain,
             ack_that_releases_cascades_and_finishes,

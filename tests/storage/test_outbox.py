@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from typing import Any
+
 from tenuto.failure import PAST_DEADLINE
 from tenuto.job import CANCELLED, DISCARDED
 from tenuto.outcome import DONE, GATED, RELEASED, STOPPED, Cancel, Discard, Failed, Outcome, Snooze, settle
@@ -22,7 +24,7 @@ def left(tables: Tables) -> dict[str, tuple[str, str]]:
     return {row["job_id"]: (row["state"], row["reason"]) for row in tables.rows(WORDS)}
 
 
-async def one(clock: Database, **options: object) -> AnyJob:
+async def one(clock: Database, **options: Any) -> AnyJob:
     """A stored job whose worker has hooks."""
     (job,) = await clock.run(store.enqueue, plain(1, has_hooks=True, **options))
     return job

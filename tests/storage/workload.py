@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import count
@@ -24,6 +25,11 @@ STATES = {
     "retryable": 1_000,
 }  # how the crowd's jobs that wait for nothing are spread
 
+SOME_ARE_UNIQUE = """
+update {schema}.jobs
+set unique_key = id, unique_held = not unique_held, unique_states = 'available completed', unique_until = scheduled_at
+where state in ('available', 'completed') and queue < 'crowd15'
+"""
 ONE_STEP_EACH = (
     "update {schema}.jobs set workflow_id = id",
     """
@@ -55,6 +61,7 @@ def crowd(examiner: Examiner) -> None:
             "update {schema}.jobs set state = ?, producer_id = ?, finished_at = scheduled_at where id between ? and ?",
             *(state, producers[0], ids[0], ids[-1]),
         )
+    examiner.change(SOME_ARE_UNIQUE)
     for statement in ONE_STEP_EACH:
         examiner.change(statement)
     examiner.change(A_WORD_FOR_EACH)
@@ -88,7 +95,7 @@ class Work:
         """Run every verb."""
         self.plain()
         self.behind()
-        parts = (self.release, self.many_workflows, self.cascade, self.gate, self.steer, self.hooks)
+        parts = (self.release, self.many_workflows, self.cascade, self.gate, self.steer, self.hooks, self.unique)
         for part in (*parts, self.upkeep, self.cron):
             part()
         self.rescue()
@@ -106,6 +113,23 @@ class Work:
         queue = next(self._queues)
         self.examiner.run(store.enqueue, [Job("w", {"n": n}, queue=queue, priority=n % 2) for n in range(self.batch)])
         self._ack(self._claim(queue, behind={0: (NOON - DAY, new_id())}), DONE)
+
+    def unique(self) -> None:
+        """Unique jobs, and as many that are alike and change the first ones."""
+        queue, first, period = next(self._queues), new_id(), 10**15
+        for meta in ({}, {"by": "another"}):
+            keys = [
+                {
+                    "key": f"{first}{n}",
+                    "states": "available executing",
+                    "period": period,
+                    "replace": {"available": ["meta"]},
+                }
+                for n in range(self.batch)
+            ]
+            jobs = [Job("w", queue=queue, meta=meta).replace(unique_key=json.dumps(key)) for key in keys]
+            self.examiner.run(store.enqueue, jobs)
+        self._ack(self._claim(queue), DONE)
 
     def release(self) -> None:
         """A workflow as wide as the batch: each step releases one, and all of them a join."""

@@ -7,6 +7,7 @@ with old as materialized (
     select ctid
     from {schema}.jobs
     where state in ('completed', 'cancelled', 'discarded')
+        and unique_until is null  -- else prune_kept does it
         and finished_at <= coalesce(%(now)s::timestamptz, clock_timestamp()) - %(keep)s * interval '1 microsecond'
     order by finished_at, id
     limit %(max)s

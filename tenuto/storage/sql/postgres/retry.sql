@@ -11,7 +11,9 @@ set state = case when j.waiting_on = 0 then 'available' else 'suspended' end,
     scheduled_at = least(j.scheduled_at, t.now),
     finished_at = null,
     cancel_requested_at = null,
-    suspicions = 0
+    suspicions = 0,
+    unique_held = j.unique_key is not null
+        and strpos(j.unique_states, case when j.waiting_on = 0 then 'available' else 'suspended' end) > 0
 from t
 where j.id = any(%(ids)s::uuid[])
     and j.state in ('scheduled', 'retryable', 'completed', 'cancelled', 'discarded')

@@ -8,6 +8,7 @@ where rowid in (
     select rowid
     from jobs
     where state in ('completed', 'cancelled', 'discarded')
+        and unique_until is null  -- else prune_kept does it
         and finished_at <= coalesce(:now, cast((julianday('now') - 2440587.5) * 86400000000.0 as integer)) - :keep
     order by finished_at, id
     limit :max

@@ -13,7 +13,9 @@ set state = case when waiting_on = 0 then 'available' else 'suspended' end,
     scheduled_at = min(scheduled_at, (select now from t)),
     finished_at = null,
     cancel_requested_at = null,
-    suspicions = 0
+    suspicions = 0,
+    unique_held = unique_key is not null
+        and instr(unique_states, case when waiting_on = 0 then 'available' else 'suspended' end) > 0
 where id in (select value from json_each(:ids))
     and state in ('scheduled', 'retryable', 'completed', 'cancelled', 'discarded')
     and (waiting_on = 0 or (state in ('completed', 'cancelled', 'discarded') and not exists (

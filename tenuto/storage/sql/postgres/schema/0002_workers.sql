@@ -32,3 +32,31 @@ create table {schema}.hook_outbox (
 );
 
 create index hook_outbox_at on {schema}.hook_outbox (at);
+
+-- Unique jobs: a job holds its unique_key while unique_held, which no other may then. It gives it up for good when it
+-- takes a state that is not in unique_states: a trigger does that, so that no statement has to know. Where the key is of
+-- a period, the row is kept until unique_until at least.
+
+alter table {schema}.jobs
+    add column unique_key text collate "C",
+    add column unique_states text,
+    add column unique_until timestamptz,
+    add column unique_held boolean not null default false;
+
+create unique index jobs_unique on {schema}.jobs (unique_key) where unique_held;
+
+drop index {schema}.jobs_finished;
+create index jobs_finished on {schema}.jobs (finished_at, id)
+    where state in ('completed', 'cancelled', 'discarded') and unique_until is null;
+create index jobs_kept on {schema}.jobs (unique_until, id) where unique_until is not null;
+
+create function {schema}.give_up_key() returns trigger language plpgsql as $$
+begin
+    new.unique_held := false;
+    return new;
+end
+$$;
+
+create trigger jobs_unique before update on {schema}.jobs for each row
+    when (new.unique_held and strpos(new.unique_states, new.state) = 0)
+    execute function {schema}.give_up_key();

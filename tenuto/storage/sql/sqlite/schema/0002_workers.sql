@@ -32,3 +32,25 @@ create table hook_outbox (
 ) strict;
 
 create index hook_outbox_at on hook_outbox (at);
+
+-- Unique jobs: a job holds its unique_key while unique_held, which no other may then. It gives it up for good when it
+-- takes a state that is not in unique_states: a trigger does that, so that no statement has to know. Where the key is of
+-- a period, the row is kept until unique_until at least.
+
+alter table jobs add column unique_key text;
+alter table jobs add column unique_states text;
+alter table jobs add column unique_until integer;
+alter table jobs add column unique_held integer not null default 0;
+
+create unique index jobs_unique on jobs (unique_key) where unique_held;
+
+drop index jobs_finished;
+create index jobs_finished on jobs (finished_at, id)
+    where state in ('completed', 'cancelled', 'discarded') and unique_until is null;
+create index jobs_kept on jobs (unique_until, id) where unique_until is not null;
+
+create trigger jobs_unique after update of state on jobs
+    when new.unique_held and instr(new.unique_states, new.state) = 0
+begin
+    update jobs set unique_held = 0 where id = new.id;
+end;
