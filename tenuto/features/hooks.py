@@ -24,7 +24,10 @@ AnyJob: TypeAlias = Job[Any, Any]
 HookState: TypeAlias = Literal["complete", "cancel", "discard", "error", "snooze"]
 """What an attempt came to, as `after_process` is told."""
 
-OPTIONS: Final = ("id", "queue", "max_attempts", "priority", "tags", "timeout", "meta", "schedule_in", "scheduled_at")
+OPTIONS: Final = (
+    *("id", "queue", "max_attempts", "priority", "tags", "timeout", "meta", "schedule_in", "scheduled_at"),
+    "unique",
+)
 """What `before_new` may change of a job beside its args."""
 
 

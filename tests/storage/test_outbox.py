@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
-
-from typing import Any
 
 from tenuto.failure import PAST_DEADLINE
 from tenuto.job import CANCELLED, DISCARDED
