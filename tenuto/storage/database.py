@@ -52,7 +52,7 @@ def drive(verb: Verb[T], execute: Callable[[Call], list[Row]]) -> T:
 
 
 class LostRace(StorageError):
-    """A deadlock or a serialization failure: nothing was written, and trying again is right."""
+    """A deadlock, a serialization failure, a plan that is gone: nothing was written, and trying again is right."""
 
     TRIES: ClassVar = 8
 

@@ -39,13 +39,14 @@ T = TypeVar("T")
 OLDEST: Final = 140000
 CONNECT_WITHIN: Final = 5  # seconds for one try
 WAIT_FOR_LINE: Final = 5.0  # seconds for a free connection of the pool
-# What a job runs through is prepared, the rest never: with ten slots 5,400 jobs a second become 7,100. The plans of a
+# What a job runs through is prepared, the rest never: with ten slots 5,400 jobs a second become 6,200. The plans of a
 # line serve for a second: one kept from when a table was empty reads a full one whole (an ack of 1,000 steps beside
 # 300,000 jobs: 2,240 ms against 75).
 PREPARED: Final = frozenset(
     {"enqueue", "claim", "claim_behind", "ack", "reach", "needs", "settle_nodes", "meet", "release", "settle_workflows"}
 )
 PLANS_SERVE: Final = 1.0  # seconds
+BUSY: Final = 4  # such statements of a line within that time, after which it prepares: to do so takes two more trips
 SESSION: Final[dict[str, Any]] = {"autocommit": True, "prepare_threshold": 2**31}  # only what is asked for by name
 KEEPALIVE: Final = {
     "keepalives_idle": 10,
@@ -97,6 +98,7 @@ class Postgres(Database):
             version = connection.info.server_version
         if version < OLDEST:
             raise PostgresTooOld(f"{version // 10000}.{version % 10000}")
+        self._may_prepare = True
         self._pool = self._new_pool()  # one that was closed cannot be opened again
         await self._pool.open()
 
@@ -137,25 +139,29 @@ class Postgres(Database):
 
     async def _execute(self, connection: "_Line", asked: Call) -> list[Row]:
         statement = self.statements[asked.name]
-        prepare = asked.name in PREPARED and await self._has_plans(connection)
+        prepare = asked.name in PREPARED and await self._renew_plans(connection)
         try:
             cursor = await connection.execute(
                 statement.text.encode(), _inputs(statement, asked, self.now), prepare=prepare
             )
         except _NOT_PREPARED as error:  # a pooler that we took for the server, or the tables were changed
-            self._may_prepare = False
+            if not prepare:
+                raise
+            self._may_prepare = False  # until it is opened again
             raise LostRace(_said(error)) from error
         return await cursor.fetchall() if statement.outputs else []
 
-    async def _has_plans(self, connection: "_Line") -> bool:
-        """Whether this line may keep plans; those that have served their time are made anew."""
+    async def _renew_plans(self, connection: "_Line") -> bool:
+        """Whether a line is to prepare what it runs: a busy one. Plans that have served their time are dropped then."""
         if not (self._may_prepare and connection.is_direct):
             return False
         now = time.monotonic()
-        if now - connection.planned_at > PLANS_SERVE:
+        if now - connection.counted_from > PLANS_SERVE:
+            connection.counted_from, connection.count = now, 0
+        connection.count += 1
+        if connection.count == BUSY + 1:
             await connection.execute("discard plans", prepare=False)
-            connection.planned_at = now
-        return True
+        return connection.count > BUSY
 
     async def migrate(self, verb: Callable[P, Verb[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         async with _outages(), self._pool.connection() as connection, connection.transaction():
@@ -254,7 +260,8 @@ class _Line(AsyncConnection[Row]):
     """A connection of the pool, and what is known of its plans."""
 
     is_direct = False  # whether every statement of it reaches one and the same session
-    planned_at = 0.0  # by the monotonic clock
+    counted_from = 0.0  # by the monotonic clock
+    count = 0  # of what could have been prepared since then
 
 
 async def _configure(connection: _Line) -> None:
@@ -287,6 +294,7 @@ _NOT_PREPARED: Final = (
     errors.InvalidSqlStatementName,
     errors.DuplicatePreparedStatement,
     errors.FeatureNotSupported,
+    errors.ProtocolViolation,
 )
 _RACES: Final = (errors.DeadlockDetected, errors.SerializationFailure)
 

@@ -30,7 +30,7 @@ from tenuto.storage.unique import holders, in_order
 AnyJob: TypeAlias = Job[Any, Any]
 
 CHUNK: Final = 5000  # rows in one document
-CHUNK_WEIGHT: Final = 32_000_000  # characters of args in one document; PostgreSQL takes 256 MB of JSON at once
+CHUNK_WEIGHT: Final = 32_000_000  # characters of args in one document, which the database unpacks in memory
 NEEDS_BUDGET: Final = 16_000_000  # bytes of results that come with one claim
 
 CANCELLED_BY_OPERATOR: Final = entry("cancel", "Cancel", "cancelled by an operator", "")
@@ -149,7 +149,8 @@ def _node(node: Node) -> dict[str, Any]:
 
 def _stored(job: AnyJob, row: Row) -> AnyJob:
     _, state, inserted_at, scheduled_at = row
-    return job.replace(state=STATES[state], inserted_at=inserted_at, scheduled_at=scheduled_at, schedule_in=None)
+    known = {"inserted_at": inserted_at, "scheduled_at": scheduled_at, "schedule_in": None}
+    return job.replace(state=STATES[state], encoded=None, **known)  # its args are their owner's again
 
 
 def micros(length: timedelta | None) -> int | None:

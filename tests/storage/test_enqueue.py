@@ -8,7 +8,7 @@ import pytest
 
 from tenuto.errors import JobMismatch, StorageRejected
 from tenuto.job import AVAILABLE, SCHEDULED, SUSPENDED, Job
-from tenuto.storage import reading, store
+from tenuto.storage import reading, steer, store
 from tests.storage.build import MINUTE, NOON, SECOND, diamond, graph, is_stored, plain, stored, workflow_of
 
 
@@ -136,6 +136,17 @@ async def test_a_job_that_the_database_refuses_leaves_nothing_of_its_batch(clock
         await clock.run(store.enqueue, [good, bad.replace(max_attempts=0)])
 
     assert not await is_stored(clock, good)
+
+
+async def test_a_stored_job_is_stored_again_with_the_args_it_has_then(clock):
+    made = plain(1)[0].replace(args={"n": 1}, encoded='{"n":1}')  # as a worker makes it
+    (job,) = await clock.run(store.enqueue, [made])
+    job.args["n"] = 2
+    await clock.run(steer.delete, [job.id])
+
+    (again,) = await clock.run(store.enqueue, [job])
+
+    assert (await clock.read(reading.fetch, [job.id]))[job.id].args == again.args == {"n": 2}
 
 
 async def test_no_jobs_are_no_work(clock):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -142,8 +143,9 @@ def test_a_plan_that_is_kept_for_all_inputs_uses_the_index_too(examined: Examine
 
 
 @pytest.fixture
-async def line(fresh_url: str) -> AsyncIterator[Postgres]:
-    """A database of one connection, which keeps a plan from the first run on."""
+async def line(fresh_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Postgres]:
+    """A database of one connection, which prepares from the first run on and keeps its first plan."""
+    monkeypatch.setattr(postgres, "BUSY", 0)
     database = Postgres(fresh_url, connections=1)
     await database.open()
     await database.migrate(upkeep.migrate, EVERY_VERSION)
@@ -171,6 +173,17 @@ async def test_what_a_job_runs_through_is_prepared_and_nothing_else(line: Postgr
 
 
 @only_on_fresh_postgres
+async def test_a_line_that_is_seldom_used_prepares_nothing(line: Postgres, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(postgres, "BUSY", 4)
+    for _ in range(4):
+        await line.run(store.enqueue, plain(1))
+    assert await prepared(line) == {}
+
+    await line.run(store.enqueue, plain(1))
+    assert len(await prepared(line)) == 1
+
+
+@only_on_fresh_postgres
 async def test_a_plan_of_an_empty_table_is_not_kept_for_a_full_one(line: Postgres, monkeypatch: pytest.MonkeyPatch):
     async def plan() -> str:
         (name,) = [name for text, name in (await prepared(line)).items() if "snoozes +" in text]
@@ -193,8 +206,12 @@ async def test_a_plan_of_an_empty_table_is_not_kept_for_a_full_one(line: Postgre
 @only_on_fresh_postgres
 @pytest.mark.parametrize(
     "trouble",
-    ["deallocate all", "alter table tenuto.jobs alter column queue type varchar(300)"],
-    ids=["forgotten", "of another shape"],
+    [
+        "deallocate all",
+        "alter table tenuto.jobs alter column queue type varchar(300)",
+        "deallocate all; prepare _pg3_0 (int) as select $1",
+    ],
+    ids=["forgotten", "of another shape", "another's"],
 )
 async def test_a_prepared_statement_that_the_server_refuses_is_run_without_and_none_is_prepared_again(
     line: Postgres, trouble: str
@@ -228,22 +245,29 @@ async def pooler(url: str) -> AsyncIterator[str]:
     """What stands between a client and the server, and gives out ids of sessions of its own, as poolers do."""
     told = conninfo_to_dict(url)
 
+    handlers: set[Any] = set()
+
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool) -> None:
-        while chunk := await reader.read(65536):
-            at = chunk.find(KEY_DATA) if is_answer else -1
-            writer.write(chunk if at < 0 else chunk[: at + 5] + b"\0\0\0\7" + chunk[at + 9 :])
-        writer.close()
+        try:
+            while chunk := await reader.read(65536):
+                at = chunk.find(KEY_DATA) if is_answer else -1
+                writer.write(chunk if at < 0 else chunk[: at + 5] + b"\0\0\0\7" + chunk[at + 9 :])
+        finally:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handlers.add(asyncio.current_task())
         answers, asks = await asyncio.open_connection(str(told["host"]), int(str(told["port"])))
         async with asyncio.TaskGroup() as both:
             both.create_task(pass_on(reader, asks, is_answer=False))
             both.create_task(pass_on(answers, writer, is_answer=True))
 
-    server = await asyncio.start_server(serve, "127.0.0.1")
-    async with server:
+    async with await asyncio.start_server(serve, "127.0.0.1") as server:
         port = server.sockets[0].getsockname()[1]
         yield make_conninfo(url, host="127.0.0.1", port=port, sslmode="disable", max_protocol_version="3.0")
+    await asyncio.wait(handlers)
 
 
 KEY_DATA = b"K\0\0\0\x0c"  # BackendKeyData of protocol 3.0, before the id and its secret
