@@ -1,7 +1,7 @@
 """Every example runs: the Python blocks of README and docs, page by page, and the programs in examples/.
 
 The blocks of a page are one program in an empty folder; `await` may stand outside a function, as `python -m asyncio`
-allows. A comment `#> text` is a line that the block prints.
+allows. A comment `# > text` is a line that the block prints.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def run(block: Block, page: Path, names: dict[str, Any], runner: asyncio.Runner)
 
 
 def promised(block: Block) -> list[str]:
-    return re.findall(r"#> ?(.*)$", block.text, re.MULTILINE)
+    return re.findall(r"# ?> ?(.*)$", block.text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
