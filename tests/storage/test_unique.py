@@ -569,15 +569,19 @@ async def test_a_holder_that_left_before_it_was_changed_is_no_holder(clock):
     (first,) = await put(clock, alike(args={"n": 1}))
     later = alike(args={"n": 2}, replace={"available": ["args"]})
     line = clock.blocking()
+    seen: list[str] = []
 
     def leave(boundary: Any, name: str) -> None:
-        if name == "holders" and boundary.has_rows:
+        if boundary.has_rows:
+            seen.append(name)
+        if seen == ["enqueue", "fetch", "holders"]:
             line.run(steer.cancel, [first.id])
             line.close()
 
     (answer,) = await clock.run(lambda: watched(store.enqueue([later]), leave))
 
     assert (answer.id, answer.existing) == (later.id, False)
+    assert seen == ["enqueue", "fetch", "holders", "reach", "holders", "enqueue"]
     assert (await stored(clock, first)).args == {"n": 1}
 
 
