@@ -6,6 +6,7 @@ from tenuto.context import current_app, current_job
 from tenuto.errors import TenutoError
 from tenuto.function import job
 from tenuto.job import Failure, Job, JobState
+from tenuto.options import Deadline
 from tenuto.outcome import Cancel, Discard, Record, Snooze
 from tenuto.worker import Worker
 from tenuto.workflow import Step, StepStatus, Workflow, WorkflowStatus
@@ -14,6 +15,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Cancel",
+    "Deadline",
     "Discard",
     "Failure",
     "Job",

@@ -25,6 +25,7 @@ from typing import Any, TypeAlias
 from uuid_utils import uuid7
 
 from tenuto.errors import DefinitionError, DuplicateWorker, UnknownWorker
+from tenuto.features.built import built
 from tenuto.features.feature import Feature, Process, fold_new, nest, overriding, ranked
 from tenuto.job import Job, Result
 from tenuto.options import JobOptions, WorkerOptions, checked
@@ -65,7 +66,7 @@ class Definition:
 
     def maker(self, options: JobOptions) -> Callable[[Any], Job[Any, Any]]:
         """`new` with other options, checked once for all the jobs it makes. Raises InvalidJob."""
-        given = checked(options, JobOptions.__optional_keys__)
+        given = checked(options, JobOptions.__optional_keys__, self.template)
         id = given.pop("id", None)
         return partial(self.new, template=checked_replace(self.template, **given), id=id)
 
@@ -131,11 +132,12 @@ def define(
     if not hasattr(unwrap(code), "__code__"):
         raise DefinitionError(f"the process of {name} is no function or method of Python; write a def")
     given = checked(options, WorkerOptions.__optional_keys__)
+    onion = ranked((*features, *built(given)))
     own = {key: given.pop(key) for key in ("backoff", "reuse_result") if key in given}
     given.pop("name", None)
     template: Job[Any, Any] = Job(name, **given)
     origin, compiled = _origin(worker, code), unwrap(code).__code__
-    definition = Definition(template, invoke, iscoroutinefunction(code), ranked(features), origin, compiled, **own)
+    definition = Definition(template, invoke, iscoroutinefunction(code), onion, origin, compiled, **own)
     if name in _registry and _registry[name].origin != origin:
         raise DuplicateWorker(name)
     _registry[name] = definition

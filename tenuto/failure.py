@@ -12,6 +12,7 @@ from tenuto.text import clean, clip, size
 
 ERROR_LIMIT: Final = 16_000  # bytes of one entry
 ERRORS_KEPT: Final = 20
+PAST_DEADLINE: Final = "its deadline has passed"  # why a job was cancelled
 _HERE: Final = __file__.removesuffix("failure.py")
 
 

@@ -23,6 +23,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "queue.quarantine": "queue, id, error: one row it would not take, discarded with the reason",
         "queue.signal": "queue, paused, limit: what an operator asked for was taken up",
         "stager.stage": "count, queues",
+        "stager.overdue": "count: jobs cancelled, since they waited past their deadline, with the steps behind them",
         "lifeline.rescue": "count, discarded, nodes",
         "pruner.prune": "jobs, workflows",
         "workflow.finished": "workflow_id, name, outcome, failed (names of steps)",

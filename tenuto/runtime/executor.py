@@ -45,11 +45,11 @@ class Attempt:
         self.job = job
         self.needs = needs
         self.task: asyncio.Task[None] | None = None
-        self.stopped: Stopped | Released | None = None
+        self.stopped: Stopped | Released | Cancel | None = None
         self.on_loop = False  # whether cancelling its task reaches the user's code
         self.is_settled = False
 
-    def stop(self, outcome: Stopped | Released) -> None:
+    def stop(self, outcome: Stopped | Released | Cancel) -> None:
         """Tell the attempt to end: an async one is cancelled at its next await, a plain function is told."""
         self.stopped = outcome
         if self.job.signal is not None:

@@ -25,6 +25,7 @@ from tenuto.job import (
 from tenuto.outcome import Ack
 from tenuto.storage.aftermath import BAD, Ended, Settled, aftermath, reach
 from tenuto.storage.database import LostRace, Row, Verb, call, last
+from tenuto.storage.overdue import deadline_of
 
 AnyJob: TypeAlias = Job[Any, Any]
 
@@ -133,6 +134,8 @@ def _document(job: AnyJob) -> dict[str, Any]:
         document |= {"timeout": micros(job.timeout), "scheduled": at, "delay": micros(job.schedule_in)}
     if job.workflow_id is not None:
         document |= {name: getattr(job, name) for name in _OF_STEPS}
+    if job.deadline is not None or job.deadline_at is not None:
+        document |= deadline_of(job)
     return document
 
 
@@ -142,7 +145,8 @@ def _node(node: Node) -> dict[str, Any]:
 
 def _stored(job: AnyJob, row: Row) -> AnyJob:
     _, state, inserted_at, scheduled_at = row
-    return job.replace(state=STATES[state], inserted_at=inserted_at, scheduled_at=scheduled_at, schedule_in=None)
+    now = job.replace(state=STATES[state], inserted_at=inserted_at, scheduled_at=scheduled_at, schedule_in=None)
+    return now if job.deadline is None else now.replace(deadline_at=scheduled_at + job.deadline, deadline=None)
 
 
 def micros(length: timedelta | None) -> int | None:
@@ -270,7 +274,7 @@ JOB_COLUMNS: Final = (
     *("id", "state", "queue", "worker", "args", "meta", "tags", "errors", "attempt", "max_attempts", "priority"),
     *("epoch", "timeout", "inserted_at", "scheduled_at", "attempted_at", "attempted_by", "finished_at"),
     *("cancel_requested_at", "snoozes", "rescues", "suspicions", "waiting_on", "has_needs", "has_dependents"),
-    "workflow_id",
+    *("workflow_id", "deadline_at", "deadline_force"),
 )
 
 

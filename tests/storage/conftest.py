@@ -93,7 +93,7 @@ def examined(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def _examine(url: str) -> Examined:
     examiner = examiner_of(database_at(url))
     try:
-        examiner.run(upkeep.migrate, [1])
+        examiner.run(upkeep.migrate, [1, 2])
         examiner.run(upkeep.check_schema, "")
         crowd(examiner)
         migrating = examiner.seen

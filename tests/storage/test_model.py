@@ -365,7 +365,7 @@ def machine(database_url: str) -> Iterator[type[Verbs]]:
     database = database_at(database_url)
     with asyncio.Runner() as runner, look_into(database_url) as tables:
         runner.run(database.open())
-        runner.run(database.migrate(upkeep.migrate, [1]))
+        runner.run(database.migrate(upkeep.migrate, [1, 2]))
         yield type(
             "Verbs",
             (Verbs,),

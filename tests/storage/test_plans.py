@@ -34,6 +34,8 @@ HOT = (
     "needs",
     "gate",
     "poll_queues",
+    "overdue",
+    "cancel_overdue",
 )
 
 
@@ -85,13 +87,13 @@ def examiner(fresh_url: str) -> Iterator[Examiner]:
     """A driver that measures, on a fresh database."""
     examiner = examiner_of(database_at(fresh_url))
     try:
-        examiner.run(upkeep.migrate, [1])
+        examiner.run(upkeep.migrate, [1, 2])
         yield examiner
     finally:
         examiner.close()
 
 
-@pytest.mark.parametrize("part", ["plain", "release", "cascade", "gate", "rescue"])
+@pytest.mark.parametrize("part", ["plain", "release", "cascade", "gate", "rescue", "deadlines"])
 def test_no_statement_is_a_loop_of_loops_when_the_house_was_idle_as_statistics_were_taken(examiner: Examiner, part):
     _idle_house(examiner)
 
@@ -146,7 +148,7 @@ async def line(fresh_url: str) -> AsyncIterator[Postgres]:
     """A database of one connection, which keeps a plan from the first run on."""
     database = Postgres(fresh_url, connections=1)
     await database.open()
-    await database.migrate(upkeep.migrate, [1])
+    await database.migrate(upkeep.migrate, [1, 2])
     async with database._pool.connection() as connection:
         await connection.execute("set plan_cache_mode = force_generic_plan")
     yield database

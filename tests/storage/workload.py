@@ -9,7 +9,7 @@ from typing import Any
 
 from tenuto.job import Job
 from tenuto.outcome import DONE, GATED, Discard, Outcome, Record, settle
-from tenuto.storage import reading, steer, store, upkeep
+from tenuto.storage import overdue, reading, steer, store, upkeep
 from tests.storage.build import DAY, NOON, AnyJob, Flow, graph, new_id
 from tests.storage.examine import Examiner
 
@@ -76,7 +76,9 @@ class Work:
         """Run every verb."""
         self.plain()
         self.behind()
-        for part in (self.release, self.many_workflows, self.cascade, self.gate, self.steer, self.upkeep):
+        for part in (
+            *(self.release, self.many_workflows, self.cascade, self.gate, self.steer, self.upkeep, self.deadlines),
+        ):
             part()
         self.rescue()
         self.prune()
@@ -161,6 +163,18 @@ class Work:
         self.examiner.run(upkeep.beat, [self.producer], TTL, "{}")
         self.examiner.run(upkeep.lease, "work", "node", TTL)
         self.examiner.run(upkeep.nodes)
+
+    def deadlines(self) -> None:
+        """A batch waits past its deadline, and each job of it has a step behind it."""
+        deps = {f"a{n}": "" for n in range(self.batch)} | {f"b{n}": f"a{n}" for n in range(self.batch)}
+        flow = graph(deps, queue=next(self._queues), deadline=DAY)
+        self.examiner.run(flow.enqueue)
+        self.examiner.change(
+            "update {schema}.jobs set deadline_at = inserted_at where has_dependents and workflow_id = ?", flow.id
+        )
+        late = self.examiner.run(overdue.overdue)
+        assert len(late) == self.batch
+        assert len(self.examiner.run(overdue.cancel_overdue, late).ids) == 2 * self.batch
 
     def rescue(self) -> None:
         """A process dies with a whole batch."""
