@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor as Pool
 from typing import Any, ParamSpec, Self, TypeAlias, TypeVar, overload
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from tenuto.handles import QueueHandle, WorkflowHandle, status_of
 from tenuto.job import AVAILABLE, Duration, Job, JobState, id_of, seconds
 from tenuto.options import as_jobs
 from tenuto.runtime.crew import Crew
+from tenuto.runtime.elsewhere import check_executors
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier, tell_settled
 from tenuto.runtime.signals import stop_signals
@@ -54,8 +56,10 @@ class Tenuto:
         keep_workflows: Duration | None = None,
         connections: int | None = None,
         listen: bool | None = None,
+        executors: Mapping[str, Pool] | None = None,
     ) -> None:
-        given = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
+        given = {key: value for key, value in locals().items() if key not in ("self", "__class__", "executors")}
+        self.executors = check_executors(executors or {})
         self._crew: Crew | None = None
         self._is_open = False
         self._opening = asyncio.Lock()  # one start or stop at a time
@@ -182,6 +186,7 @@ class Tenuto:
             grace=config.grace,
             keep_jobs=config.keep_jobs,
             keep_workflows=config.keep_workflows,
+            executors=self.executors,
         )
         await self._crew.start(queues)
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from tenuto import codec
 from tenuto.errors import InvalidJob
-from tenuto.job import AVAILABLE, META_LIMIT, Duration, Job, id_of, seconds
+from tenuto.job import AVAILABLE, META_LIMIT, Duration, Job, check_name, id_of, seconds
 from tenuto.outcome import Backoff
 
 
@@ -39,6 +39,7 @@ class WorkerOptions(TypedDict, total=False):
     timeout: Duration | None  # of one attempt
     deadline: Duration | Deadline | None  # counted from when it is due: from then on it is cancelled instead of run
     backoff: Backoff | None  # in place of the usual wait after a failure
+    runs_in: str  # "process", or the name of one of the app's executors; else on the event loop or in a thread
     reuse_result: bool  # False: a step with a stored result runs again all the same
 
 
@@ -126,6 +127,14 @@ def _longer_than_zero(length: Duration) -> timedelta:
     return given
 
 
+def check_place(name: str) -> str:
+    """The same `name` of where jobs run, which is no word of our own. Raises InvalidJob."""
+    if name in ("loop", "thread"):
+        told = "an async def runs on the event loop and a def in a thread by themselves; leave it out"
+        raise InvalidJob(f"runs_in={name!r} is no place to choose: {told}")
+    return check_name("runs_in", name)
+
+
 def _reuse(reuse: bool) -> bool:
     if not isinstance(reuse, bool):
         raise InvalidJob(f"reuse_result={reuse!r:.80} is neither True nor False")
@@ -139,6 +148,7 @@ _CONTENT: Final = (
 _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "id": id_of,
     "backoff": _backoff,
+    "runs_in": check_place,
     "reuse_result": _reuse,
     "meta": _meta,
     "deadline": _deadline,

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor as Pool
 from contextlib import closing
 from datetime import timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from tenuto.definition import registered
 from tenuto.errors import StaleAttempt, StorageError, StorageUnavailable
 from tenuto.job import Job
 from tenuto.runtime.children import Children
+from tenuto.runtime.elsewhere import Elsewhere, check_places
 from tenuto.runtime.executor import Executor
 from tenuto.runtime.lifeline import Lifeline
 from tenuto.runtime.node import Node
@@ -37,13 +39,16 @@ class Crew:
         grace: timedelta,
         keep_jobs: timedelta,
         keep_workflows: timedelta,
+        executors: Mapping[str, Pool],
     ) -> None:
         self.node = node
         self._grace = grace.total_seconds()
         self._deaf: Callable[[], None] = _nothing
         self._notifier = notifier
         self._threads = Threads()
-        self._executor = Executor(app, self._threads, self._has_step, self._store_result)
+        self._executors = executors
+        self._elsewhere = Elsewhere(app.name, self._threads, executors)
+        self._executor = Executor(app, self._threads, self._has_step, self._store_result, self._elsewhere.process)
         self._producers: dict[str, Producer] = {}
         self._poller = Poller(node, self._producers, self._start_later, self._stop_later)
         self._services: list[Service] = [
@@ -57,7 +62,8 @@ class Crew:
         self._stopping = False
 
     async def start(self, queues: Mapping[str, int]) -> None:
-        """Join with `queues` (slots by name) and work until `stop`. Raises StorageUnavailable."""
+        """Join with `queues` (slots by name) and work until `stop`. Raises StorageUnavailable and ConfigError."""
+        check_places(self._executors, queues)
         self.node.on_fenced = self._fenced
         self.node.workers = tuple(registered())
         await self.node.join(queues)
@@ -86,6 +92,7 @@ class Crew:
         except (StorageError, TimeoutError) as error:  # the lease will end by itself
             self.node.away(error)
         self.node.end()
+        await self._elsewhere.close()
         self._threads.close()
         Children.let_go(asyncio.get_running_loop())
         self._producers.clear()

@@ -67,11 +67,13 @@ class Executor:
         threads: Threads,
         has_step: Callable[[AnyJob, str], bool],
         store_result: Callable[[AnyJob, str], Awaitable[None]],
+        elsewhere: Callable[[Definition], Process] | None = None,
     ) -> None:
         self._app = app
         self._threads = threads
         self._has_step = has_step
         self._store_result = store_result
+        self._elsewhere = elsewhere
         self._pipelines: dict[Definition, Process] = {}
 
     async def run(self, attempt: Attempt) -> Ack:
@@ -98,7 +100,7 @@ class Executor:
 
     async def _outcome(self, attempt: Attempt, definition: Definition) -> Outcome:
         job = attempt.job
-        attempt.on_loop = definition.is_async
+        attempt.on_loop = definition.is_async or definition.runs_in is not None
         loop = asyncio.get_running_loop()
         running.set(Running(job, self._app, attempt.needs, self._has_step, self._store_result, loop))
         process = self._pipelines.get(definition) or self._pipeline(definition)
@@ -106,7 +108,7 @@ class Executor:
         try:
             if isinstance(job.args, Undecodable):
                 raise job.args
-            if job.timeout is None:
+            if job.timeout is None or definition.runs_in is not None:  # there it counts from when it has begun
                 return await process(job)
             async with asyncio.timeout(job.timeout.total_seconds()) as limit:
                 outcome = await process(job)
@@ -128,6 +130,8 @@ class Executor:
             return outcome_of(await value if isawaitable(value) else value)
 
         made = definition.pipeline(on_loop if definition.is_async else in_thread)
+        if definition.runs_in is not None and self._elsewhere is not None:
+            made = self._elsewhere(definition)
         self._pipelines[definition] = made
         return made
 

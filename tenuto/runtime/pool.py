@@ -66,7 +66,7 @@ class Threads:
         self._become_idle()
         while (taken := self._take()) is not None:
             act, answer = taken
-            returned = _call(act)
+            returned = called(act)
             self._become_idle()  # before the answer, so that whoever gets it finds this thread free
             self._answer(answer, returned)
 
@@ -91,7 +91,8 @@ class Threads:
             return self._waiting.popleft() if self._waiting else None
 
 
-def _call(act: Callable[[], Any]) -> Returned:
+def called(act: Callable[[], Any]) -> Returned:
+    """What a call comes to, also where it raises what no future carries."""
     try:
         return Returned(act(), None)
     except BaseException as error:  # noqa: BLE001 - user code: whatever it raises is that job's outcome
