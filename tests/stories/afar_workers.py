@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import datetime, timedelta
 from typing import Any
@@ -126,13 +127,14 @@ def tell(folder: str, text: str) -> None:
 @in_process
 def read(steps: list[str]) -> dict[str, Any]:
     """What `get_result` gives for each of these, or the name of the refusal."""
-    found: dict[str, Any] = {}
-    for step in steps:
-        try:
-            found[step] = results.get_result(step)
-        except TenutoError as refusal:
-            found[step] = type(refusal).__name__
-    return found
+    return {step: _read(step) for step in steps}
+
+
+def _read(step: str) -> Any:
+    try:
+        return results.get_result(step)
+    except TenutoError as refusal:
+        return type(refusal).__name__
 
 
 @in_process
@@ -176,3 +178,88 @@ class Add(Worker[dict[str, int], int], queue=QUEUE, runs_in="process"):
 @in_process
 def later(when: datetime, by: timedelta) -> datetime:
     return when + by
+
+
+# ── that run until they are ended ─────────────────────────────────────────────────────────────────
+
+endless = job(queue=QUEUE, deadline=600, max_attempts=1)
+
+
+@endless
+async def endless_on_loop() -> None:
+    await asyncio.Event().wait()
+
+
+@endless
+def endless_in_thread() -> None:
+    mine = current_job()
+    while not mine.cancelled:
+        time.sleep(0.01)
+
+
+@endless(runs_in="process")
+def endless_in_process() -> None:
+    while True:
+        time.sleep(0.01)
+
+
+@endless(runs_in="process")
+async def endless_in_process_async() -> None:
+    await asyncio.Event().wait()
+
+
+# ── on an executor ────────────────────────────────────────────────────────────────────────────────
+
+on_pool = job(queue="pool", runs_in="pool", backoff=0, max_attempts=2)
+
+
+@on_pool
+def where() -> list[Any]:
+    return [os.getpid(), threading.current_thread().name]
+
+
+@on_pool
+async def where_async() -> list[Any]:
+    await asyncio.sleep(0)
+    return [os.getpid(), current_job().attempt]
+
+
+@on_pool
+def fail_there() -> None:
+    deeper()
+
+
+@on_pool
+def store_there(value: Any) -> str:
+    blocking.store_result(value)
+    return "not reached in another process"
+
+
+@on_pool
+async def store_there_async(value: Any) -> None:
+    await results.store_result(value)
+
+
+@on_pool
+def read_there(steps: list[str]) -> dict[str, Any]:
+    return {step: _read(step) for step in steps}
+
+
+@on_pool
+def app_there() -> str:
+    return str(current_app().name)
+
+
+@on_pool
+def until_told(folder: str) -> None:
+    """Runs until it hears that it should stop, and says so."""
+    tell(folder, "runs")
+    mine = current_job()
+    while not mine.cancelled:
+        time.sleep(0.01)
+    tell(folder, "told")
+
+
+@on_pool
+def mark(folder: str) -> None:
+    tell(folder, "ran")
