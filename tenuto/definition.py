@@ -135,8 +135,9 @@ def define(
         raise DefinitionError(f"the process of {name} is no function or method of Python; write a def")
     given = checked(options, WorkerOptions.__optional_keys__)
     onion = ranked((*features, *built(given)))
-    own = {key: given.pop(key) for key in ("backoff", "reuse_result", "runs_in") if key in given}
-    own["module"], _ = worker.__module__, given.pop("name", None)
+    own: dict[str, Any] = {key: given.pop(key) for key in ("backoff", "reuse_result", "runs_in") if key in given}
+    own["module"] = worker.__module__
+    given.pop("name", None)
     template: Job[Any, Any] = Job(name, **given)
     origin, compiled = _origin(worker, code), unwrap(code).__code__
     definition = Definition(template, invoke, iscoroutinefunction(code), onion, origin, compiled, **own)

@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from tenuto import codec
 from tenuto.context import Needs
@@ -35,10 +35,14 @@ HEAD_SIZE: Final = _HEAD.size
 def pack(job: AnyJob, needs: Needs, module: str) -> str:
     """One attempt as text: its job, what its step may read, and the module that defines its worker."""
     fields = {name: value for name, value in vars(job).items() if name not in _STAYS}
-    meta: Mapping[str, Any] = job.meta if isinstance(job.meta, Mapping) else {}  # else somebody wrote there by hand
     fields |= {"state": job.state.value, "tags": list(job.tags), "errors": as_text(job.errors)}
-    fields |= {"args": codec.encode(job.args), "meta": codec.encode(dict(meta))}  # as text: depth is bounded
+    fields |= {"args": codec.encode(job.args), "meta": codec.encode(_meta(job.meta))}  # as text: depth is bounded
     return codec.encode({"job": fields, "results": needs.results, "own": needs.own, "module": module})
+
+
+def _meta(meta: Any) -> dict[str, Any]:
+    """The job's meta; nothing where somebody wrote by hand what is none."""
+    return dict(cast("Mapping[str, Any]", meta)) if isinstance(meta, Mapping) else {}
 
 
 def unpack(text: str) -> tuple[AnyJob, Needs, str]:

@@ -108,8 +108,9 @@ class Child:
     async def receive(self) -> list[Any]:
         """Its next message. Raises ProcessDied; what it said before it died is heard."""
         reading = asyncio.ensure_future(self._read())
+        either: list[asyncio.Future[Any]] = [reading, self._code]
         try:
-            await asyncio.wait({reading, self._code}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not reading.done():  # it is gone, and may have left a process behind that holds its end open
                 await asyncio.wait({reading}, timeout=LAST_WORDS)
         finally:
@@ -163,7 +164,8 @@ async def _answer(mine: Running, what: str, given: str) -> tuple[Any, list[str] 
     """What a running step asked of its node: a value, or the error's name and message."""
     try:
         if what == "store":
-            return await mine.store_result(mine.job, given), None
+            await mine.store_result(mine.job, given)
+            return None, None
         return await asyncio.to_thread(mine.has_step, mine.job, given), None
     except Exception as error:  # noqa: BLE001 - it goes to who asked
         return None, [type(error).__name__, str(error)]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tenuto import Job, Tenuto, Workflow
+from tenuto import Job, Tenuto, Workflow, job
 from tenuto.errors import ConfigError, InvalidJob
 from tenuto.job import CANCELLED, DISCARDED, SCHEDULED
 from tests.conftest import OpenApp
@@ -153,7 +153,7 @@ async def test_an_executor_is_given_one_of_our_names_and_our_text_and_nothing_el
     names = [arg for op, arg, _ in pickletools.genops(sent) if "UNICODE" in op.name]
     assert names[:2] == ["tenuto.runtime.afar", "Call"]
     assert len(names) == 3
-    assert names[2].startswith('{"job":{"id":')
+    assert str(names[2]).startswith('{"job":{"id":')
     assert not any(op.name in ("GLOBAL", "INST", "OBJ") for op, _, _ in pickletools.genops(sent))
 
 
@@ -249,4 +249,4 @@ def test_what_is_no_executor_is_refused():
 @pytest.mark.parametrize("place", ["thread", "loop", "", 7], ids=repr)
 def test_a_place_that_is_none_is_refused_where_a_worker_is_defined(place: Any):
     with pytest.raises(InvalidJob, match="runs_in"):
-        afar.job(runs_in=place)(lambda: None)
+        job(runs_in=place)(lambda: None)
