@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor as Pool
 from typing import Any, ParamSpec, Self, TypeAlias, TypeVar, overload
 from uuid import UUID
 
@@ -17,7 +16,7 @@ from tenuto.handles import QueueHandle, WorkflowHandle, status_of
 from tenuto.job import AVAILABLE, Duration, Job, JobState, id_of, seconds
 from tenuto.options import as_jobs
 from tenuto.runtime.crew import Crew
-from tenuto.runtime.elsewhere import check_executors
+from tenuto.runtime.elsewhere import Executors, check_executors
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier, tell_settled
 from tenuto.runtime.signals import stop_signals
@@ -56,7 +55,7 @@ class Tenuto:
         keep_workflows: Duration | None = None,
         connections: int | None = None,
         listen: bool | None = None,
-        executors: Mapping[str, Pool] | None = None,
+        executors: Executors | None = None,
     ) -> None:
         given = {key: value for key, value in locals().items() if key not in ("self", "__class__", "executors")}
         self.executors = check_executors(executors or {})
@@ -186,7 +185,6 @@ class Tenuto:
             grace=config.grace,
             keep_jobs=config.keep_jobs,
             keep_workflows=config.keep_workflows,
-            executors=self.executors,
         )
         await self._crew.start(queues)
 

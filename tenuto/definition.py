@@ -1,12 +1,10 @@
 """Definition: one worker, worked out once, and the registry that finds it again by its name.
 
-A worker's name is `module.qualname`, where a script counts by its file's name; `name=` replaces it. A name is one
-worker's. Code that is loaded again (a reload, a prompt) takes the place of what it was. Where a function that defines
-a worker is called again, the last worker has the name, and those before make no more jobs (DuplicateWorker): they
-would run as the last.
+A name is one worker's. Code that is loaded again (a reload, a prompt) takes the place of what it was. Where a function
+that defines a worker is called again, the last worker has the name, and those before make no more jobs
+(DuplicateWorker): they would run as the last.
 """
 
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from dataclasses import replace as checked_replace
@@ -17,8 +15,6 @@ from inspect import (
     isgeneratorfunction,
     unwrap,
 )
-from os.path import realpath
-from pathlib import PurePath
 from types import CodeType, MappingProxyType
 from typing import Any, TypeAlias
 
@@ -28,6 +24,7 @@ from tenuto.errors import DefinitionError, DuplicateWorker, UnknownWorker
 from tenuto.features.built import built
 from tenuto.features.feature import Feature, Process, fold_new, nest, overriding, ranked
 from tenuto.job import Job, Result
+from tenuto.naming import importable, origin_of
 from tenuto.options import JobOptions, WorkerOptions, checked
 from tenuto.outcome import Backoff, Cancel, Discard, Record, Snooze
 
@@ -136,33 +133,12 @@ def define(
     given = checked(options, WorkerOptions.__optional_keys__)
     onion = ranked((*features, *built(given)))
     own: dict[str, Any] = {key: given.pop(key) for key in ("backoff", "reuse_result", "runs_in") if key in given}
-    own["module"] = worker.__module__
+    own["module"] = importable(worker.__module__)
     given.pop("name", None)
     template: Job[Any, Any] = Job(name, **given)
-    origin, compiled = _origin(worker, code), unwrap(code).__code__
+    origin, compiled = origin_of(worker, code), unwrap(code).__code__
     definition = Definition(template, invoke, iscoroutinefunction(code), onion, origin, compiled, **own)
     if name in _registry and _registry[name].origin != origin:
         raise DuplicateWorker(name)
     _registry[name] = definition
     return definition
-
-
-def name_of(worker: Any, options: WorkerOptions) -> str:
-    """A script counts by its file, and a module run with -m by the name it is imported with."""
-    if "name" in options:
-        return options["name"]
-    module: str = worker.__module__
-    if module in ("__main__", "__mp_main__"):
-        found = sys.modules[module]
-        spec, file = getattr(found, "__spec__", None), getattr(found, "__file__", None)
-        module = spec.name if spec is not None else PurePath(file).stem if file else module
-    return f"{module}.{worker.__qualname__}"
-
-
-def _origin(worker: Any, code: Callable[..., Any]) -> tuple[str, str, int]:
-    """Where a worker is written: a module that is loaded twice defines the same ones again."""
-    name: str = worker.__qualname__
-    if worker.__module__ == "__main__" and not hasattr(sys.modules["__main__"], "__file__"):
-        return (name, "", 0)  # at a prompt or in a notebook, where the last one counts
-    place = unwrap(code).__code__
-    return (name, realpath(place.co_filename), place.co_firstlineno)

@@ -14,10 +14,11 @@ from uuid import UUID
 
 from typing_extensions import TypeVar
 
-from tenuto.definition import Definition, Returned, define, name_of
+from tenuto.definition import Definition, Returned, define
 from tenuto.errors import DefinitionError, InvalidArgs
 from tenuto.features.args import args_of_function
 from tenuto.job import Job, Result
+from tenuto.naming import name_of
 from tenuto.options import JobOptions, WorkerOptions
 
 P = ParamSpec("P")

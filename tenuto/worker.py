@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Generic, Unpack, cast, get_args, get_origin, o
 
 from typing_extensions import TypeVar, get_original_bases
 
-from tenuto.definition import Definition, Returned, define, name_of
+from tenuto.definition import Definition, Returned, define
 from tenuto.errors import InvalidArgs, NoProcess
 from tenuto.features.args import args_of_class
 from tenuto.job import Args, Job, Result
+from tenuto.naming import name_of
 from tenuto.options import JobOptions, WorkerOptions
 
 

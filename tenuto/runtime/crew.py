@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor as Pool
 from contextlib import closing
 from datetime import timedelta
 from typing import Any
@@ -13,7 +12,7 @@ from tenuto.definition import registered
 from tenuto.errors import StaleAttempt, StorageError, StorageUnavailable
 from tenuto.job import Job
 from tenuto.runtime.children import Children
-from tenuto.runtime.elsewhere import Elsewhere, check_places
+from tenuto.runtime.elsewhere import Elsewhere, Executors, check_places
 from tenuto.runtime.executor import Executor
 from tenuto.runtime.lifeline import Lifeline
 from tenuto.runtime.node import Node
@@ -39,15 +38,14 @@ class Crew:
         grace: timedelta,
         keep_jobs: timedelta,
         keep_workflows: timedelta,
-        executors: Mapping[str, Pool],
     ) -> None:
         self.node = node
         self._grace = grace.total_seconds()
         self._deaf: Callable[[], None] = _nothing
         self._notifier = notifier
         self._threads = Threads()
-        self._executors = executors
-        self._elsewhere = Elsewhere(app.name, self._threads, executors)
+        self._executors: Executors = app.executors
+        self._elsewhere = Elsewhere(app.name, self._threads, self._executors)
         self._executor = Executor(app, self._threads, self._has_step, self._store_result, self._elsewhere.process)
         self._producers: dict[str, Producer] = {}
         self._poller = Poller(node, self._producers, self._start_later, self._stop_later)

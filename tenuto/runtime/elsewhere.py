@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from multiprocessing.process import current_process
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from tenuto import telemetry
 from tenuto.context import running
@@ -29,11 +29,14 @@ PUT_BACK: Final = timedelta(seconds=30)
 
 AnyJob = Job[Any, Any]
 
+Executors: TypeAlias = Mapping[str, Pool]
+"""Executors by the names that workers have for them."""
+
 
 class Elsewhere:
     """Where the jobs of a node run that run neither on its loop nor in its threads."""
 
-    def __init__(self, app: str, threads: Threads, executors: Mapping[str, Pool]) -> None:
+    def __init__(self, app: str, threads: Threads, executors: Executors) -> None:
         self._threads = threads
         self._executors = executors
         self._children = Spawned(app)
@@ -131,7 +134,7 @@ async def _timed(run: Callable[[AnyJob, Callable[[], None]], Awaitable[Outcome]]
 # ── at the start ──────────────────────────────────────────────────────────────────────────────────
 
 
-def check_executors(executors: Mapping[str, Pool]) -> Mapping[str, Pool]:
+def check_executors(executors: Executors) -> Executors:
     """The same executors by name. Raises ConfigError for a name of our own, and for what cannot be submitted to."""
     for name, executor in executors.items():
         try:

@@ -15,6 +15,7 @@ from tenuto import telemetry
 from tenuto.context import Running
 from tenuto.definition import registered
 from tenuto.errors import ProcessDied
+from tenuto.naming import importable
 from tenuto.runtime.child import MAIN
 from tenuto.runtime.interpreter import options_of_python
 from tenuto.runtime.parcel import HEAD_SIZE, frame, length_of, message_of
@@ -183,9 +184,9 @@ def _how(code: int) -> str:
 
 def _program() -> tuple[list[str], Mapping[str, str] | None]:
     """What a child imports: the modules that define workers which run in one, and this program itself if it does."""
-    modules = sorted({each.module for each in registered().values() if each.runs_in == "process"})
-    named = [module for module in modules if module not in MAIN]
-    return named, _script() if len(named) < len(modules) else None
+    modules = {each.module for each in registered().values() if each.runs_in == "process"}
+    main = importable(MAIN[0])
+    return sorted(modules - {main}), _script() if main in modules else None
 
 
 def _script() -> Mapping[str, str] | None:
