@@ -40,6 +40,7 @@ class Elsewhere:
         self._threads = threads
         self._executors = executors
         self._children = Spawned(app)
+        self._works: set[asyncio.Future[str]] = set()  # what runs on executors
 
     def process(self, definition: Definition) -> Process:
         """What runs an attempt of that worker, features and all, where it says; its timeout counts from there."""
@@ -47,7 +48,9 @@ class Elsewhere:
         return partial(_timed, partial(run, definition))
 
     async def close(self) -> None:
-        """End the children. Executors are their owners' to shut down."""
+        """End the children, and wait for executors no more: those are their owners' to shut down."""
+        for work in list(self._works):
+            work.cancel()
         await self._children.close()
 
     # ── in a child ──
@@ -81,6 +84,8 @@ class Elsewhere:
         call = Call(pack(job, mine.needs, definition.module), mine)
         futures: list[Future[str]] = []
         work = asyncio.ensure_future(self._submitted(partial(executor.submit, call), futures, begun))
+        self._works.add(work)
+        work.add_done_callback(self._works.discard)
         try:
             return unpack_outcome(await asyncio.shield(work))
         except asyncio.CancelledError:

@@ -51,7 +51,7 @@ class Child:
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         try:
             with theirs:
-                words = [*options_of_python(), "-P", "-c", BOOT, str(theirs.fileno()), *sys.path]
+                words = [*options_of_python(), "-P", "-c", BOOT, str(theirs.fileno()), *map(str, sys.path)]
                 # Not in another thread: the system would kill the child when that thread ends.
                 process = subprocess.Popen(  # noqa: ASYNC220 - it takes milliseconds
                     [sys.executable, *words],

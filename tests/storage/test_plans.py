@@ -217,7 +217,7 @@ async def test_behind_a_pooler_nothing_is_prepared(fresh_url: str):
     async with pooler(fresh_url) as url:
         database = Postgres(url, connections=1)
         await database.open()
-        await database.migrate(upkeep.migrate, [1])
+        await database.migrate(upkeep.migrate, [1, 2])
         for _ in range(10):
             await database.run(store.enqueue, plain(1))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import multiprocessing
 import os
 import pickle
 import pickletools
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 
 from tenuto import Job, Tenuto, Workflow, job
 from tenuto.errors import ConfigError, InvalidJob
-from tenuto.job import CANCELLED, DISCARDED, SCHEDULED
+from tenuto.job import AVAILABLE, CANCELLED, DISCARDED, SCHEDULED
 from tests.conftest import OpenApp
 from tests.kit import eventually, finish, result_of
 from tests.stories import afar_workers as afar
@@ -206,6 +208,31 @@ async def test_a_job_whose_executor_is_shut_down_fails_and_says_so(open_app: Ope
 
     assert (found.state, found.errors[-1].type) == (DISCARDED, "RuntimeError")
     assert "shutdown" in found.errors[-1].message
+
+
+async def test_a_node_stops_while_a_job_there_goes_on_and_the_job_goes_back_unspent(open_app: OpenApp, tmp_path: Path):
+    may_end = threading.Event()
+
+    class Deaf(Executor):
+        """Runs a job and never says what it came to, until it may."""
+
+        def submit(self, act: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            future: Future[Any] = Future()
+            future.set_running_or_notify_cancel()
+            threading.Thread(target=lambda: (may_end.wait(), future.set_result("")), daemon=True).start()
+            return future
+
+    app = await open_app(queues={"pool": 1}, executors={"pool": Deaf()})
+    made = await app.enqueue(afar.where.new())
+    await runs(app, made)
+
+    async with asyncio.timeout(5):
+        await app.stop(grace=0.1)
+
+    assert [task for task in asyncio.all_tasks() if "Producer" in repr(task)] == []
+    found = await (await open_app()).fetch(made)
+    assert (found.state, found.attempt) == (AVAILABLE, 0)
+    may_end.set()
 
 
 # ── names ─────────────────────────────────────────────────────────────────────────────────────────
