@@ -9,6 +9,7 @@ from tenuto.features.unique import Unique
 from tenuto.function import job
 from tenuto.hooking import attach_hook, detach_hook
 from tenuto.job import Failure, Job, JobState
+from tenuto.options import Deadline
 from tenuto.outcome import Cancel, Discard, Record, Snooze
 from tenuto.worker import Worker
 from tenuto.workflow import Step, StepStatus, Workflow, WorkflowStatus
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Cancel",
+    "Deadline",
     "Discard",
     "Failure",
     "HookState",

@@ -16,6 +16,7 @@ from tenuto.handles import QueueHandle, WorkflowHandle, status_of
 from tenuto.job import AVAILABLE, Duration, Job, JobState, id_of, seconds
 from tenuto.options import as_jobs
 from tenuto.runtime.crew import Crew
+from tenuto.runtime.elsewhere import Executors, check_executors
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier, tell_settled
 from tenuto.runtime.signals import stop_signals
@@ -56,8 +57,10 @@ class Tenuto:
         keep_workflows: Duration | None = None,
         connections: int | None = None,
         listen: bool | None = None,
+        executors: Executors | None = None,
     ) -> None:
-        given = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
+        given = {key: value for key, value in locals().items() if key not in ("self", "__class__", "executors")}
+        self.executors = check_executors(executors or {})
         self._crew: Crew | None = None
         self._is_open = False
         self._opening = asyncio.Lock()  # one start or stop at a time

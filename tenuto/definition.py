@@ -1,12 +1,10 @@
 """Definition: one worker, worked out once, and the registry that finds it again by its name.
 
-A worker's name is `module.qualname`, where a script counts by its file's name; `name=` replaces it. A name is one
-worker's, and so is an alias. Code that is loaded again (a reload, a prompt) takes the place of what it was. Where a
-function that defines a worker is called again, the last worker has the name, and those before make no more jobs
-(DuplicateWorker): they would run as the last.
+A name is one worker's, and so is an alias. Code that is loaded again (a reload, a prompt) takes the place of what it
+was. Where a function that defines a worker is called again, the last worker has the name, and those before make no more
+jobs (DuplicateWorker): they would run as the last.
 """
 
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from dataclasses import replace as checked_replace
@@ -17,8 +15,6 @@ from inspect import (
     isgeneratorfunction,
     unwrap,
 )
-from os.path import realpath
-from pathlib import PurePath
 from types import CodeType, MappingProxyType
 from typing import Any, TypeAlias
 
@@ -31,6 +27,7 @@ from tenuto.features.feature import Feature, Process, fold_new, nest, overriding
 from tenuto.features.hooks import WorkerHooks
 from tenuto.features.unique import UniqueJobs
 from tenuto.job import Job, Result
+from tenuto.naming import importable, origin_of
 from tenuto.options import JobOptions, WorkerOptions, checked
 from tenuto.outcome import Backoff, Cancel, Discard, Record, Snooze
 
@@ -51,6 +48,8 @@ class Definition:
     hooks: WorkerHooks
     backoff: Backoff | None = None
     reuse_result: bool = True
+    runs_in: str | None = None  # None: on the event loop, or in a thread
+    module: str = ""  # where it is defined, and another process finds it
 
     @property
     def name(self) -> str:
@@ -70,7 +69,7 @@ class Definition:
 
     def maker(self, options: JobOptions) -> Callable[[Any], Job[Any, Any]]:
         """`new` with other options, checked once for all the jobs it makes. Raises InvalidJob."""
-        given = checked(options, JobOptions.__optional_keys__)
+        given = checked(options, JobOptions.__optional_keys__, self.template)
         id = given.pop("id", None)
         return partial(self.new, template=checked_replace(self.template, **given), id=id)
 
@@ -81,7 +80,7 @@ class Definition:
     @cached_property
     def acting(self) -> tuple[Feature, ...]:
         """Its features and what calls hooks, its own and those of every worker. Highest rank first."""
-        return ranked([*self.features, *self.hooks.features(in_thread=not self.is_async)])
+        return ranked([*self.features, *self.hooks.features(in_thread=not self.is_async and self.runs_in is None)])
 
     def refresh(self) -> None:
         """Work out anew what depends on hooks: there are others now."""
@@ -149,15 +148,17 @@ def define(
     if not hasattr(unwrap(code), "__code__"):
         raise DefinitionError(f"the process of {name} is no function or method of Python; write a def")
     given = checked(options, WorkerOptions.__optional_keys__)
-    own = {key: given.pop(key) for key in ("backoff", "reuse_result") if key in given}
-    asked = {key: given.pop(key) for key in OPTIONS & given.keys()}
+    own: dict[str, Any] = {key: given.pop(key) for key in ("backoff", "reuse_result", "runs_in") if key in given}
+    own["module"] = importable(worker.__module__)
+    onion = ranked((*features, *built(given)))
+    for option in OPTIONS & given.keys():
+        del given[option]
     hooks = WorkerHooks(worker, given.pop("hooks", ()))
     names = (name, *given.pop("aliases", ()))
     given.pop("name", None)
     template: Job[Any, Any] = Job(name, **given)
-    origin, compiled = _origin(worker, code), unwrap(code).__code__
-    is_async, onion = iscoroutinefunction(code), ranked((*features, *built(asked)))
-    definition = Definition(template, invoke, is_async, onion, origin, compiled, hooks, **own)
+    origin, compiled = origin_of(worker, code), unwrap(code).__code__
+    definition = Definition(template, invoke, iscoroutinefunction(code), onion, origin, compiled, hooks, **own)
     for known in (known for known in names if known in _registry):
         other = _registry[known]
         if (other.name, other.origin) != (name, origin):
@@ -166,24 +167,3 @@ def define(
     _registry.update(dict.fromkeys(names, definition))
     learn(names)
     return definition
-
-
-def name_of(worker: Any, options: WorkerOptions) -> str:
-    """A script counts by its file, and a module run with -m by the name it is imported with."""
-    if "name" in options:
-        return options["name"]
-    module: str = worker.__module__
-    if module in ("__main__", "__mp_main__"):
-        found = sys.modules[module]
-        spec, file = getattr(found, "__spec__", None), getattr(found, "__file__", None)
-        module = spec.name if spec is not None else PurePath(file).stem if file else module
-    return f"{module}.{worker.__qualname__}"
-
-
-def _origin(worker: Any, code: Callable[..., Any]) -> tuple[str, str, int]:
-    """Where a worker is written: a module that is loaded twice defines the same ones again."""
-    name: str = worker.__qualname__
-    if worker.__module__ == "__main__" and not hasattr(sys.modules["__main__"], "__file__"):
-        return (name, "", 0)  # at a prompt or in a notebook, where the last one counts
-    place = unwrap(code).__code__
-    return (name, realpath(place.co_filename), place.co_firstlineno)

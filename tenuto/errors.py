@@ -32,6 +32,7 @@ TenutoError
 │   ├── InvalidRequest          what is asked of jobs, workflows or queues cannot be: a filter, a limit, slots
 │   ├── WouldDeadlock           waiting here for what only this thread could do
 │   ├── StaleAttempt            this attempt is no longer the job's: its writes are refused
+│   ├── NotHere                 the job runs in another process, where this is not to be had
 │   └── NotStarted, WrongLoop   the app is not open, or belongs to another event loop
 ├── StorageError            the database
 │   ├── StorageUnavailable      it does not answer; nothing is known of the last write
@@ -41,6 +42,8 @@ TenutoError
 │   ├── SQLiteTooOld, PostgresTooOld
 │   └── Forked                  a child process used its parent's connection
 ├── TaskExited              a task that a job had started raised SystemExit
+├── ProcessDied             the process in which a job ran died under it
+├── RaisedElsewhere         what a job raised in another process, as data
 ├── JobTimedOut             one attempt ran longer than its timeout
 └── WaitTimedOut            a wait ended first; what was waited for goes on
 """
@@ -365,6 +368,17 @@ class StaleAttempt(Refused):
         self.job_id = job_id
 
 
+class NotHere(Refused):
+    """The job runs in a process of its own, or in an executor's, where this is not to be had."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} is not to be had in the process where this job runs; return a value for a later step, "
+            "or let the job run on its node, without runs_in="
+        )
+        self.what = what
+
+
 class NotStarted(Refused):
     """The app is not open: use `async with app`, or `await app.start()` first."""
 
@@ -475,6 +489,25 @@ class TaskExited(TenutoError, RuntimeError):
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(f"a task of the job raised {type(error).__name__}")
+
+
+class ProcessDied(TenutoError, RuntimeError):
+    """The process in which a job ran died under it; `code` is its exit code, or its signal as a negative number."""
+
+    def __init__(self, how: str, code: int) -> None:
+        super().__init__(f"the process in which this job ran {how}")
+        self.how = how
+        self.code = code
+
+
+class RaisedElsewhere(TenutoError):
+    """What a job raised in another process: the name of its type, its message and its traceback, as data."""
+
+    def __init__(self, original: str, message: str, traceback: str) -> None:
+        super().__init__(f"{original}: {message}")
+        self.original = original
+        self.message = message
+        self.traceback = traceback
 
 
 class WaitTimedOut(TenutoError, TimeoutError):

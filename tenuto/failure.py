@@ -1,12 +1,13 @@
 """Failures as they are stored: one entry of a job's errors, whatever was raised, and back again."""
 
 import traceback
+from collections.abc import Iterable
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final
 
 from tenuto import codec
-from tenuto.errors import CodecError
+from tenuto.errors import CodecError, RaisedElsewhere
 from tenuto.job import EPOCH, Failure, Job
 from tenuto.text import clean, clip, size
 
@@ -39,7 +40,12 @@ def trimmed(job: Job[Any, Any]) -> str | None:
     """The newest of the errors so far, one less than are kept, where there are more; None leaves them alone."""
     if len(job.errors) < ERRORS_KEPT:
         return None
-    return codec.encode([_fields(failure) for failure in job.errors[-(ERRORS_KEPT - 1) :]])
+    return as_text(job.errors[-(ERRORS_KEPT - 1) :])
+
+
+def as_text(entries: Iterable[Failure]) -> str:
+    """Entries as `errors` stores them; `failures` reads them again."""
+    return codec.encode([_fields(failure) for failure in entries])
 
 
 def _fields(failure: Failure) -> dict[str, Any]:
@@ -71,12 +77,16 @@ def _failure(entry: dict[str, Any]) -> Failure:
 
 def name_of(error: BaseException) -> str:
     """The name of its type, whatever a metaclass makes of that."""
+    if isinstance(error, RaisedElsewhere):
+        return error.original
     name: str = type.__dict__["__name__"].__get__(type(error))
     return name
 
 
 def said(reason: object) -> str:
     """Any reason as text, whatever its __str__ does."""
+    if isinstance(reason, RaisedElsewhere):
+        return reason.message
     try:
         return str(reason)
     except BaseException as fault:  # noqa: BLE001 - user code: even its SystemExit is only this job's
@@ -93,6 +103,8 @@ def _own_frames(error: BaseException) -> TracebackType | None:
 
 def trace_of(error: BaseException) -> str:
     """The traceback as text, from the job's own frames on, 50 of them at most."""
+    if isinstance(error, RaisedElsewhere):
+        return error.traceback
     try:
         told = traceback.TracebackException(type(error), error, _own_frames(error), limit=-50, compact=True)
         return "".join(told.format())

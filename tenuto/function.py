@@ -14,12 +14,13 @@ from uuid import UUID
 
 from typing_extensions import TypeVar
 
-from tenuto.definition import Returned, define, name_of
+from tenuto.definition import Returned, define
 from tenuto.errors import DefinitionError, InvalidArgs
 from tenuto.features.check import faults_of
 from tenuto.features.schema import args_of_function
 from tenuto.hooking import HookDecorators
 from tenuto.job import Job, Result
+from tenuto.naming import name_of
 from tenuto.options import JobOptions, WorkerOptions
 
 P = ParamSpec("P")

@@ -110,11 +110,14 @@ class Job(Generic[Args, Result]):
     epoch: int = 0  # grows at each claim and each forced release; every write of an attempt carries it
     timeout: timedelta | None = None  # of one attempt
     schedule_in: timedelta | None = None  # a delay until it is stored, then part of scheduled_at
+    deadline: timedelta | None = None  # counted from scheduled_at when it is stored, then deadline_at
+    deadline_force: bool = False  # whether it ends a running attempt, too
     inserted_at: datetime | None = None
     scheduled_at: datetime | None = None
     attempted_at: datetime | None = None
     attempted_by: str | None = None  # the node of the last attempt
     finished_at: datetime | None = None
+    deadline_at: datetime | None = None  # from then on it is cancelled instead of run
     cancel_requested_at: datetime | None = None
     snoozes: int = 0
     rescues: int = 0
@@ -238,4 +241,4 @@ def id_of(job: "Job[Any, Any] | UUID | str") -> str:
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CENTURY = timedelta(days=36525)
-_LENGTHS = ("timeout", "schedule_in")
+_LENGTHS = ("timeout", "schedule_in", "deadline")

@@ -1,7 +1,8 @@
 """Options: what may be said of workers and of single jobs, and how it is checked."""
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Final, TypedDict, cast
 from uuid import UUID
 
@@ -10,6 +11,22 @@ from tenuto.errors import InvalidJob
 from tenuto.features.unique import Unique, unique_of
 from tenuto.job import AVAILABLE, META_LIMIT, Duration, Job, check_name, id_of, seconds
 from tenuto.outcome import Backoff
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """So long after a job is due it is cancelled instead of run; with `force` it is cancelled then even if it runs.
+
+    Raises InvalidJob for what is no duration longer than zero.
+    """
+
+    after: Duration
+    force: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "after", _longer_than_zero(self.after))
+        if not isinstance(self.force, bool):
+            raise InvalidJob(f"force={self.force!r:.80} is neither True nor False")
 
 
 class WorkerOptions(TypedDict, total=False):
@@ -23,7 +40,9 @@ class WorkerOptions(TypedDict, total=False):
     tags: Iterable[str]
     meta: Mapping[str, Any]
     timeout: Duration | None  # of one attempt
+    deadline: Duration | Deadline | None  # counted from when it is due: from then on it is cancelled instead of run
     backoff: Backoff | None  # in place of the usual wait after a failure
+    runs_in: str  # "process", or the name of one of the app's executors; else on the event loop or in a thread
     reuse_result: bool  # False: a step with a stored result runs again all the same
     cron: str | None  # when its jobs are enqueued by themselves: five fields, or a word like @daily
     timezone: str  # whose clocks the cron means
@@ -41,20 +60,31 @@ class JobOptions(TypedDict, total=False):
     priority: int
     tags: Iterable[str]
     timeout: Duration | None
+    deadline: Duration | Deadline | None  # only where the worker has one
     meta: Mapping[str, Any]
     schedule_in: Duration | None
     scheduled_at: datetime | None
     unique: Unique | bool | None
 
 
-def checked(options: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
-    """The options as a Job takes them, which checks the rest. Raises InvalidJob, also for a name not `known`."""
+def checked(options: Mapping[str, Any], known: frozenset[str], template: Job[Any, Any] | None = None) -> dict[str, Any]:
+    """The options as a Job takes them, which checks the rest; for single jobs with the `template` of their worker.
+
+    Raises InvalidJob, also for a name not `known`, and for a deadline where the worker has none.
+    """
     for name in options.keys() - known:
         raise InvalidJob(f"no option is named {name!r}; there are {', '.join(sorted(known))}")
-    return {
+    given = {
         name: _CHECKS[name](value) if name in _CHECKS and value is not None else value
         for name, value in options.items()
     }
+    deadline = given.get("deadline")
+    if deadline is not None and template is not None and template.deadline is None:
+        told = "so its jobs can have none; say @job(deadline=...) of the worker first"
+        raise InvalidJob(f"worker {template.worker} has no deadline, {told}")
+    if isinstance(deadline, Deadline):  # without one, a job's is as forceful as its worker's
+        given |= {"deadline": deadline.after, "deadline_force": deadline.force}
+    return given
 
 
 def as_jobs(work: Any) -> list[Job[Any, Any]]:
@@ -101,6 +131,25 @@ def _aliases(aliases: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(check_name("alias", name) for name in aliases))
 
 
+def _deadline(deadline: Duration | Deadline) -> timedelta | Deadline:
+    return deadline if isinstance(deadline, Deadline) else _longer_than_zero(deadline)
+
+
+def _longer_than_zero(length: Duration) -> timedelta:
+    given = seconds("deadline", length)
+    if not given:
+        raise InvalidJob("a deadline of zero lets no job run; give a duration longer than that")
+    return given
+
+
+def check_place(name: str) -> str:
+    """The same `name` of where jobs run, which is no word of our own. Raises InvalidJob."""
+    if name in ("loop", "thread"):
+        told = "an async def runs on the event loop and a def in a thread by themselves; leave it out"
+        raise InvalidJob(f"runs_in={name!r} is no place to choose: {told}")
+    return check_name("runs_in", name)
+
+
 def _reuse(reuse: bool) -> bool:
     if not isinstance(reuse, bool):
         raise InvalidJob(f"reuse_result={reuse!r:.80} is neither True nor False")
@@ -109,13 +158,24 @@ def _reuse(reuse: bool) -> bool:
 
 _CONTENT: Final = (
     *("worker", "args", "encoded", "id", "queue", "meta", "tags", "max_attempts", "priority", "timeout"),
-    *("schedule_in", "scheduled_at", "workflow_id", "unique", "unique_key"),
+    *(
+        "schedule_in",
+        "scheduled_at",
+        "deadline",
+        "deadline_force",
+        "deadline_at",
+        "workflow_id",
+        "unique",
+        "unique_key",
+    ),
 )
 _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "id": id_of,
     "aliases": _aliases,
     "backoff": _backoff,
+    "runs_in": check_place,
     "reuse_result": _reuse,
     "meta": _meta,
     "unique": unique_of,
+    "deadline": _deadline,
 }

@@ -190,6 +190,8 @@ def _completed(job: Job[Any, Any], value: object) -> Ack:
 
 def encode_result(value: object) -> str:
     """A result as stored text. Raises ResultTooLarge, or UnencodableResult with the path of the fault."""
+    if isinstance(value, CodecError):  # the process in which the job ran could not encode it
+        raise value
     try:
         return codec.encode(value, limit=RESULT_LIMIT, what="result")
     except Unencodable as fault:

@@ -9,12 +9,13 @@ from typing import Any, ClassVar, Generic, Unpack, cast, get_args, get_origin, o
 
 from typing_extensions import TypeVar, get_original_bases
 
-from tenuto.definition import Definition, Returned, define, name_of
+from tenuto.definition import Definition, Returned, define
 from tenuto.errors import InvalidArgs, NoProcess
 from tenuto.features.check import faults_of
 from tenuto.features.hooks import instance_of
 from tenuto.features.schema import args_of_class
 from tenuto.job import Args, Job, Result
+from tenuto.naming import name_of
 from tenuto.options import JobOptions, WorkerOptions
 
 

@@ -282,6 +282,34 @@ FENCES = [
         "where false",
         "tests/storage/test_unique.py::test_a_retry_is_refused_when_another_has_the_key",
     ),
+    Fence(
+        "A job does not begin past its deadline",
+        "features/deadline.py",
+        r"if left <= 0:",
+        "if False:",
+        "tests/features/test_deadline.py::test_an_attempt_that_begins_at_its_deadline_is_cancelled_and_does_not_run",
+    ),
+    Fence(
+        "The sweep of deadlines takes nothing that runs",
+        f"{SQL}/cancel_overdue.sql",
+        r"(j\.)?state in \('suspended', 'scheduled', 'available', 'retryable'\)",
+        "true",
+        "tests/storage/test_overdue.py::test_a_job_that_was_claimed_after_the_look_is_not_cancelled",
+    ),
+    Fence(
+        "A job in a child that must end is killed, with all it started",
+        "runtime/spawned.py",
+        r"os\.killpg\(self\.pid, signal\.SIGKILL\)",
+        "pass",
+        "tests/stories/test_afar.py::test_a_cancel_kills_the_process_and_what_the_job_started",
+    ),
+    Fence(
+        "A job whose child died three times in a row is discarded",
+        "runtime/elsewhere.py",
+        r"if _deaths\(job\) \+ 1 < DEATHS:",
+        "if True:",
+        "tests/stories/test_afar.py::test_a_job_that_kills_its_process_three_times_is_discarded_and_the_99_beside_it_complete",
+    ),
 ]
 
 

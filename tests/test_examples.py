@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import importlib.util
 import inspect
 import io
 import os
@@ -121,6 +122,8 @@ def test_the_readme_shows_a_workflow_in_twenty_five_lines(tmp_path):
     assert len(code_lines(tmp_path / "first.py")) <= 25
 
 
+BEYOND = {"dask_cluster.py": {"distributed"}}  # what an example is about, beside the core
+
 # ── the programs ──────────────────────────────────────────────────────────────────────────────────
 
 
@@ -160,7 +163,7 @@ def test_an_example_needs_nothing_but_the_core(example):
         alias.name.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
     }
 
-    assert imported <= {*sys.stdlib_module_names, "tenuto", "rich"}
+    assert imported <= {*sys.stdlib_module_names, "tenuto", "rich", *BEYOND.get(example.name, ())}
 
 
 def test_the_nightly_report_shows_when_it_is_due_and_makes_one_now(tmp_path):
@@ -171,3 +174,11 @@ def test_the_nightly_report_shows_when_it_is_due_and_makes_one_now(tmp_path):
     assert "nightly_report: 30 2 * * * in Europe/Berlin" in ran.stdout
     assert re.search(r"UTC, when clocks in Berlin show 0[23]:[03]0$", ran.stdout, re.MULTILINE)
     assert re.search(r"^  sold in 7 days before [\d-]+: books \d+, music \d+, tea \d+$", ran.stdout, re.MULTILINE)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="no Dask here: pip install distributed")
+def test_the_cluster_counts_primes_on_two_processes():
+    program = [sys.executable, str(ROOT / "examples" / "dask_cluster.py"), "--steps", "4"]
+    ran = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT, env=FROM_HERE)
+
+    assert ran.stdout == "completed: 33,860 primes below 400,000, counted in 2 processes\n", ran.stderr

@@ -23,17 +23,11 @@ from tenuto import telemetry
 from tenuto.app import Tenuto
 from tenuto.cli.door import REFUSED
 from tenuto.errors import ConfigError
+from tenuto.runtime.interpreter import options_of_python
 from tenuto.runtime.signals import STOPPING
 
 LONG_LIFE: Final = 60.0  # seconds; a child that dies after them is started again at once
 LONGEST_DELAY: Final = 30.0  # seconds
-LETTERS: Final = {  # of Python's options, by their names in sys.flags
-    "optimize": "O",
-    "dont_write_bytecode": "B",
-    "ignore_environment": "E",
-    "no_user_site": "s",
-    "isolated": "I",
-}
 WORKING: Final = b"w"  # what a child says
 HURRY: Final = b"h"  # what a parent says
 
@@ -228,15 +222,7 @@ def _tenuto() -> list[str]:
     file called json.py there would be taken for the standard library's.
     """
     is_module = sys.modules["__main__"].__spec__ is not None and not sys.flags.safe_path
-    return [sys.executable, *_options_of_python(), *([] if is_module else ["-P"]), "-m", "tenuto"]
-
-
-def _options_of_python() -> list[str]:
-    """The options of this interpreter, as far as it knows them: one letter each, -X and -W."""
-    letters = [f"-{letter * getattr(sys.flags, flag)}" for flag, letter in LETTERS.items() if getattr(sys.flags, flag)]
-    given: Mapping[str, str | bool] = sys._xoptions  # pyright: ignore[reportPrivateUsage] - documented, with this name
-    named = [f"-X{name}" if value is True else f"-X{name}={value}" for name, value in given.items()]
-    return [*letters, *named, *(f"-W{each}" for each in sys.warnoptions)]
+    return [sys.executable, *options_of_python(), *([] if is_module else ["-P"]), "-m", "tenuto"]
 
 
 def _name(number: int) -> str:

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
+from inspect import getcoroutinelocals, iscoroutine
 from typing import Any
 
 from tenuto.context import running
 from tenuto.errors import TaskExited
+from tenuto.job import Job
 
 
 class Children:
@@ -19,8 +21,9 @@ class Children:
         self._nodes = 0  # apps that work on this loop
 
     def __call__(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> "asyncio.Task[Any]":
-        if running.get(None) is not None and asyncio.iscoroutine(coroutine):
-            coroutine = _Contained(coroutine)
+        mine = running.get(None)
+        if mine is not None and asyncio.iscoroutine(coroutine):
+            coroutine = _Contained(coroutine, mine.job)
         return asyncio.Task(coroutine, loop=loop, **options)
 
     @staticmethod
@@ -45,8 +48,9 @@ class Children:
 class _Contained(Coroutine[Any, Any, Any]):
     """A coroutine whose exits are TaskExited. To whoever asks for its name, its frame or its code it is the user's."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], job: Job[Any, Any]) -> None:
         self._coroutine = coroutine
+        self._job = job  # whose task it is
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._coroutine, name)
@@ -65,6 +69,15 @@ class _Contained(Coroutine[Any, Any, Any]):
 
     def close(self) -> None:
         _step(self._coroutine.close)
+
+
+def job_of(task: "asyncio.Task[Any]") -> Job[Any, Any] | None:
+    """The job whose attempt this task is, or which started it; None for a task of anybody else."""
+    coroutine = task.get_coro()
+    if isinstance(coroutine, _Contained):
+        return coroutine._job  # pyright: ignore[reportPrivateUsage]
+    attempt = getcoroutinelocals(coroutine).get("attempt") if iscoroutine(coroutine) else None
+    return getattr(attempt, "job", None)
 
 
 def _step(step: Callable[..., Any], *sent: Any) -> Any:

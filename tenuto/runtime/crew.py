@@ -13,6 +13,7 @@ from tenuto.definition import registered
 from tenuto.errors import StaleAttempt, StorageError, StorageUnavailable
 from tenuto.job import Job
 from tenuto.runtime.children import Children
+from tenuto.runtime.elsewhere import Elsewhere, Executors, check_places
 from tenuto.runtime.executor import Executor
 from tenuto.runtime.lifeline import Lifeline
 from tenuto.runtime.node import Node
@@ -49,7 +50,9 @@ class Crew:
         self._notifier = notifier
         self._entries = entries
         self._threads = Threads()
-        self._executor = Executor(app, self._threads, self._has_step, self._store_result)
+        self._executors: Executors = app.executors
+        self._elsewhere = Elsewhere(app.name, self._threads, self._executors)
+        self._executor = Executor(app, self._threads, self._has_step, self._store_result, self._elsewhere.process)
         self._producers: dict[str, Producer] = {}
         self._poller = Poller(node, self._producers, self._start_later, self._stop_later)
         self._scheduler = Scheduler(node, notifier, entries)
@@ -66,8 +69,12 @@ class Crew:
         self._stopping = False
 
     async def start(self, queues: Mapping[str, int]) -> None:
-        """Join with `queues` (slots by name) and work until `stop`. Raises StorageUnavailable, InvalidCron."""
+        """Join with `queues` (slots by name) and work until `stop`.
+
+        Raises StorageUnavailable, InvalidCron and ConfigError.
+        """
         self._entries.check()
+        check_places(self._executors, queues)
         self.node.on_fenced = self._fenced
         self.node.workers = tuple(registered())
         await self.node.join(queues)
@@ -97,6 +104,7 @@ class Crew:
         except (StorageError, TimeoutError) as error:  # the lease will end by itself
             self.node.away(error)
         self.node.end()
+        await self._elsewhere.close()
         self._threads.close()
         Children.let_go(asyncio.get_running_loop())
         self._producers.clear()

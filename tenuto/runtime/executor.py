@@ -45,12 +45,12 @@ class Attempt:
         self.job = job
         self.needs = needs
         self.task: asyncio.Task[None] | None = None
-        self.stopped: Stopped | Released | None = None
+        self.stopped: Stopped | Released | Cancel | None = None
         self.on_loop = False  # whether cancelling its task reaches the user's code
         self.is_settled = False
         self.ack: Ack | None = None  # what it came to, while its hooks are told
 
-    def stop(self, outcome: Stopped | Released) -> None:
+    def stop(self, outcome: Stopped | Released | Cancel) -> None:
         """Tell the attempt to end: an async one is cancelled at its next await, a plain function is told."""
         self.stopped = outcome
         if self.job.signal is not None:
@@ -68,11 +68,13 @@ class Executor:
         threads: Threads,
         has_step: Callable[[AnyJob, str], bool],
         store_result: Callable[[AnyJob, str], Awaitable[None]],
+        elsewhere: Callable[[Definition], Process] | None = None,
     ) -> None:
         self._app = app
         self._threads = threads
         self._has_step = has_step
         self._store_result = store_result
+        self._elsewhere = elsewhere
         self._pipelines: dict[tuple[Feature, ...], Process] = {}  # those of a worker are nobody else's
 
     async def run(self, attempt: Attempt) -> Ack:
@@ -99,7 +101,7 @@ class Executor:
 
     async def _outcome(self, attempt: Attempt, definition: Definition) -> Outcome:
         job = attempt.job
-        attempt.on_loop = definition.is_async
+        attempt.on_loop = definition.is_async or definition.runs_in is not None
         loop = asyncio.get_running_loop()
         running.set(Running(job, self._app, attempt.needs, self._has_step, self._store_result, loop, self._threads))
         process = self._pipelines.get(definition.acting) or self._pipeline(definition)
@@ -107,7 +109,7 @@ class Executor:
         try:
             if isinstance(job.args, Undecodable):
                 raise job.args
-            if job.timeout is None:
+            if job.timeout is None or definition.runs_in is not None:  # there it counts from when it has begun
                 return await process(job)
             async with asyncio.timeout(job.timeout.total_seconds()) as limit:
                 outcome = await process(job)
@@ -126,6 +128,8 @@ class Executor:
             return outcome_of(await value if isawaitable(value) else value)
 
         made = definition.pipeline(on_loop if definition.is_async else in_thread)
+        if definition.runs_in is not None and self._elsewhere is not None:
+            made = self._elsewhere(definition)
         self._pipelines[definition.acting] = made
         return made
 

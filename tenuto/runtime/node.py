@@ -18,11 +18,12 @@ from uuid_utils import uuid7
 
 from tenuto import telemetry
 from tenuto.errors import StorageError
+from tenuto.runtime.watchdog import Watchdog
 from tenuto.storage import upkeep
 from tenuto.storage.database import Blocking, Database
 from tenuto.storage.upkeep import Producer
 
-LAG_TOLD: Final = 1.0  # seconds the event loop may be blocked before it is told
+LOOK_EVERY: Final = 0.5  # seconds between two looks at the event loop
 
 
 class Identity(NamedTuple):
@@ -77,7 +78,6 @@ class Node:
         self.id = f"{self.name}:{os.getpid()}:{uuid4().hex[:6]}"
         self.lease = lease
         self.counters: Counter[str] = Counter()
-        self.lag = 0.0  # seconds, the longest the loop was blocked
         self.suspect: str | None = None  # the one job here that was running when a process died
         self.on_fenced: Callable[[], None] = _nobody
         self.alive = False
@@ -87,7 +87,7 @@ class Node:
         self._away_since: float | None = None
         self._judges_at = 0.0
         self._was_fenced = False
-        self._asked: float | None = None  # monotonic: when the loop was asked for a sign it has not given yet
+        self._watchdog: Watchdog | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
@@ -156,7 +156,7 @@ class Node:
         if self._thread is None:
             self._loop = asyncio.get_running_loop()
             self._ended.clear()
-            self._asked = None
+            self._watchdog = Watchdog(self.id)
             self._thread = threading.Thread(target=self._beat_loop, name="tenuto-beat", daemon=True)
             self._thread.start()
             self._watch_lease()
@@ -172,12 +172,16 @@ class Node:
         return time.monotonic() - self._proven > self.lease.total_seconds() * 5 / 6
 
     def _beat_loop(self) -> None:
+        assert self._watchdog is not None
         every = self.lease.total_seconds() / 6
         with closing(self.database.blocking()) as line:
-            while not self._ended.wait(every):
-                self._watch_loop()
-                if self.alive and self._producers:
-                    self._beat(line)
+            due = time.monotonic() + every
+            while not self._ended.wait(max(0.0, min(LOOK_EVERY, due - time.monotonic()))):
+                self._watchdog.look()
+                if time.monotonic() >= due:
+                    if self.alive and self._producers:
+                        self._beat(line)
+                    due = time.monotonic() + every
 
     def _beat(self, line: Blocking) -> None:
         asked, ids = time.monotonic(), self.producers
@@ -205,24 +209,10 @@ class Node:
     def _tell_fenced(self) -> None:
         self.on_fenced()
 
-    def _watch_loop(self) -> None:
-        """Ask the event loop for a sign, and tell how late it comes; also while none has come yet."""
-        assert self._loop is not None
-        if self._asked is not None:
-            self._tell_lag(time.monotonic() - self._asked)
-        elif not self._loop.is_closed():
-            self._asked = time.monotonic()
-            self._loop.call_soon_threadsafe(self._answered)
-
-    def _answered(self) -> None:
-        asked, self._asked = self._asked, None
-        if asked is not None:
-            self._tell_lag(time.monotonic() - asked)
-
-    def _tell_lag(self, late: float) -> None:
-        self.lag = max(self.lag, late)
-        if late > LAG_TOLD:
-            telemetry.emit("node.lag", node=self.id, seconds=late)
+    @property
+    def lag(self) -> float:
+        """For how many seconds the event loop was blocked, the longest time."""
+        return 0.0 if self._watchdog is None else self._watchdog.lag
 
     def _health(self) -> str:
         return json.dumps({**self.counters, "lag": round(self.lag, 3)})

@@ -102,7 +102,7 @@ class Threads(_Callable):
         self._become_idle()
         while (taken := self._take()) is not None:
             act, answer = taken
-            returned = _call(act)
+            returned = called(act)
             self._become_idle()  # before the answer, so that whoever gets it finds this thread free
             self._answer(answer, returned)
 
@@ -148,7 +148,7 @@ class Seat(_Callable):
     def _serve(self) -> None:
         while (taken := self._calls.get()) is not None:
             act, answer = taken
-            _answer(answer, _call(act))
+            _answer(answer, called(act))
 
     def _ended(self, served: "asyncio.Future[Returned]") -> None:
         """Answer a call that nobody will: the node has ended, and left the thread to itself."""
@@ -161,7 +161,8 @@ def _answer(answer: "Future[Returned]", returned: Returned) -> None:
         answer.set_result(returned)
 
 
-def _call(act: Callable[[], Any]) -> Returned:
+def called(act: Callable[[], Any]) -> Returned:
+    """What a call comes to, also where it raises what no future carries."""
     try:
         return Returned(act(), None)
     except BaseException as error:  # noqa: BLE001 - user code: whatever it raises is that job's outcome

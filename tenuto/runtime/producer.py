@@ -11,9 +11,10 @@ from tenuto import telemetry
 from tenuto.context import Needs
 from tenuto.errors import StorageBusy, StorageRejected, StorageUnavailable
 from tenuto.job import AVAILABLE, Job
-from tenuto.outcome import RELEASED, STOPPED, Ack, Discard, Failed, Released, Stopped, settle
+from tenuto.outcome import RELEASED, STOPPED, Ack, Cancel, Discard, Failed, Released, Stopped, settle
 from tenuto.runtime.cursor import Cursor
 from tenuto.runtime.executor import Attempt, Executor
+from tenuto.runtime.expiry import expire
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier, tell_settled
 from tenuto.runtime.parked import Parked
@@ -252,6 +253,8 @@ class Producer:
     def _start(self, job: AnyJob, needs: Needs) -> None:
         self._attempts[job.id, job.epoch] = attempt = Attempt(job, needs)
         attempt.task = asyncio.Task(self._run(attempt), loop=asyncio.get_running_loop())
+        if job.deadline_force:
+            expire(attempt, self._tell)
 
     async def _run(self, attempt: Attempt) -> None:
         try:
@@ -279,11 +282,11 @@ class Producer:
             self._notifier.tell([Hint("suspects")])
         self._changed.set()
 
-    def _tell(self, attempt: Attempt, outcome: Stopped | Released) -> None:
+    def _tell(self, attempt: Attempt, outcome: Stopped | Released | Cancel) -> None:
         attempt.stop(outcome)
         asyncio.get_running_loop().call_later(GRACE_FOR_STOPPED, self._abandon, attempt, outcome)
 
-    def _abandon(self, attempt: Attempt, outcome: Stopped | Released) -> None:
+    def _abandon(self, attempt: Attempt, outcome: Stopped | Released | Cancel) -> None:
         """Settle an attempt that was told to stop and did not. It keeps its slot; its writes are refused."""
         if not attempt.is_settled:
             telemetry.emit("job.abandoned", job=attempt.job)

@@ -25,6 +25,7 @@ from tenuto.outcome import Ack
 from tenuto.storage.aftermath import BAD, Ended, Settled, aftermath, reach
 from tenuto.storage.database import LostRace, Row, Verb, call, last
 from tenuto.storage.outbox import tell_acked
+from tenuto.storage.overdue import deadline_of
 from tenuto.storage.unique import holders, in_order
 
 AnyJob: TypeAlias = Job[Any, Any]
@@ -140,6 +141,8 @@ def _document(job: AnyJob) -> dict[str, Any]:
         document["has_hooks"] = True
     if job.unique_key is not None:
         document["unique"] = job.unique_key
+    if job.deadline is not None or job.deadline_at is not None:
+        document |= deadline_of(job)
     return document
 
 
@@ -150,7 +153,8 @@ def _node(node: Node) -> dict[str, Any]:
 def _stored(job: AnyJob, row: Row) -> AnyJob:
     _, state, inserted_at, scheduled_at = row
     known = {"inserted_at": inserted_at, "scheduled_at": scheduled_at, "schedule_in": None}
-    return job.replace(state=STATES[state], encoded=None, **known)  # its args are their owner's again
+    now = job.replace(state=STATES[state], encoded=None, **known)  # its args are their owner's again
+    return now if job.deadline is None else now.replace(deadline_at=scheduled_at + job.deadline, deadline=None)
 
 
 def micros(length: timedelta | None) -> int | None:
@@ -279,7 +283,7 @@ JOB_COLUMNS: Final = (
     *("id", "state", "queue", "worker", "args", "meta", "tags", "errors", "attempt", "max_attempts", "priority"),
     *("epoch", "timeout", "inserted_at", "scheduled_at", "attempted_at", "attempted_by", "finished_at"),
     *("cancel_requested_at", "snoozes", "rescues", "suspicions", "waiting_on", "has_needs", "has_dependents"),
-    *("workflow_id", "has_hooks", "unique_key"),  # a claim does without the last
+    *("workflow_id", "has_hooks", "deadline_at", "deadline_force", "unique_key"),  # a claim does without the last
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -195,3 +196,13 @@ async def test_nobody_is_asked_who_said_yes_or_changes_few(store, database_url):
         await asyncio.to_thread(at_a_terminal, b"", "--url", database_url, "jobs", "delete", *args)
 
     assert await store.find() == []
+
+
+async def test_a_job_is_shown_with_its_deadline(store, ask):
+    job = await store.enqueue(Obey.ok().replace(deadline=timedelta(hours=1), deadline_force=True))
+
+    shown, whole = await ask("jobs", "show", job.id), await ask("jobs", "show", job.id, "--json")
+
+    assert ", also when it runs" in shown.out
+    assert whole.json["deadline_force"] is True
+    assert datetime.fromisoformat(whole.json["deadline_at"]) == job.deadline_at

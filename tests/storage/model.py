@@ -46,6 +46,7 @@ class ModelJob:
     errors: int = 0
     finished_at: datetime | None = None
     told_at: datetime | None = None  # when an operator cancelled it while it ran
+    deadline_at: datetime | None = None
 
 
 @dataclass
@@ -95,6 +96,7 @@ class Model:
             self.jobs[job.id] = ModelJob(
                 *(job.id, state, due, job.max_attempts, job.priority, job.workflow_id), waiting_on=job.waiting_on
             )
+            self.jobs[job.id].deadline_at = None if job.deadline is None else due + job.deadline
 
     def enqueue_workflow(self, flow: Flow) -> None:
         self.enqueue(flow.jobs.values())
@@ -288,6 +290,13 @@ class Model:
         for job in due:
             job.state = AVAILABLE
         return len(due)
+
+    def overdue(self) -> list[Id]:
+        return [
+            job.id
+            for job in self.jobs.values()
+            if job.state not in {EXECUTING, *TERMINAL} and job.deadline_at is not None and job.deadline_at <= self.now
+        ]
 
     def beat(self, producer: Id, ttl: timedelta) -> bool:
         alive = self._is_alive(producer)

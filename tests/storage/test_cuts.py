@@ -11,7 +11,7 @@ import pytest
 
 from tenuto.errors import StorageUnavailable
 from tenuto.outcome import DONE, GATED, Discard, Outcome, Record, settle
-from tenuto.storage import crons, steer, store, upkeep
+from tenuto.storage import crons, overdue, steer, store, upkeep
 from tenuto.storage.database import Database, Verb
 from tests.storage.boundaries import Boundary, watched
 from tests.storage.build import (
@@ -263,6 +263,19 @@ def update() -> Prepare:
     return prepare
 
 
+def cancel_overdue() -> Prepare:
+    flow = graph({"a": "", "b": "a", "c": "b", "d": "b"}, forgive={"d": "cancelled"}, deadline=SECOND)
+    jobs = plain(2, deadline=SECOND)
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(flow.enqueue)
+        await claimer.database.run(store.enqueue, jobs)
+        claimer.database.now = NOON + SECOND
+        return partial(overdue.cancel_overdue, [flow["b"].id, *(job.id for job in jobs)])
+
+    return prepare
+
+
 def prune() -> Prepare:
     flow = diamond()
 
@@ -312,7 +325,8 @@ each_act = pytest.mark.parametrize(
             ack_of_the_last_of_two_parents,
         ),
         *(ack_of_a_step_claimed_too_early, rescue, rescue_that_discards, disown, resign, cancel, retry, delete, update),
-        *(prune, cron_fire, cron_answer, ack_whose_cancel_is_told_to_hooks, cancel_that_is_told_to_hooks),
+        *(prune, cancel_overdue, cron_fire, cron_answer),
+        *(ack_whose_cancel_is_told_to_hooks, cancel_that_is_told_to_hooks),
     ],
     ids=lambda make: make.__name__,
 )

@@ -33,7 +33,7 @@ from tenuto.outcome import (
     Snooze,
     settle,
 )
-from tenuto.storage import aftermath, reading, steer, store, upkeep
+from tenuto.storage import aftermath, overdue, reading, steer, store, upkeep
 from tenuto.storage.database import Database, Verb
 from tests.conftest import database_at
 from tests.storage.build import DAY, EVERY_VERSION, NOON, TTL, AnyJob, Claimer, Flow, complaints, graph
@@ -59,6 +59,7 @@ plain_outcomes: st.SearchStrategy[Outcome] = st.sampled_from(
 )
 outcomes: st.SearchStrategy[Outcome] = plain_outcomes | st.just(GATED)  # which only a step can be
 delays = st.sampled_from([timedelta(0), timedelta(seconds=20)])
+deadlines = st.sampled_from([None, timedelta(seconds=30), timedelta(seconds=90)])
 
 
 def _weighted(**weights: int) -> st.SearchStrategy[str]:
@@ -67,7 +68,7 @@ def _weighted(**weights: int) -> st.SearchStrategy[str]:
 
 MORE = {
     "steer": _weighted(cancel=4, retry=4, workflow=2, delete=2, postpone=2, enqueue=1),
-    "keep": _weighted(time_passes=4, rescue=4, disown=4, store_result=1, resign=1, prune=1),
+    "keep": _weighted(time_passes=4, rescue=4, disown=4, sweep=2, store_result=1, resign=1, prune=1),
 }
 
 
@@ -80,7 +81,8 @@ def graphs(draw: st.DrawFn) -> Flow:
         name: " ".join(draw(st.lists(st.sampled_from(names[:nth]), unique=True, max_size=3))) if nth else ""
         for nth, name in enumerate(names)
     }
-    return graph(deps, forgive={name: " ".join(draw(endings)) for name in names}, max_attempts=draw(st.integers(1, 3)))
+    options: dict[str, Any] = {"max_attempts": draw(st.integers(1, 3)), "deadline": draw(deadlines)}
+    return graph(deps, forgive={name: " ".join(draw(endings)) for name in names}, **options)
 
 
 class Verbs(RuleBasedStateMachine):
@@ -147,7 +149,8 @@ class Verbs(RuleBasedStateMachine):
 
     def _enqueue(self, data: st.DataObject) -> None:
         delay, count = data.draw(delays), data.draw(st.integers(1, 3))
-        jobs = [Job("worker", schedule_in=delay, priority=nth % 2, max_attempts=2) for nth in range(count)]
+        options: dict[str, Any] = {"schedule_in": delay, "deadline": data.draw(deadlines), "max_attempts": 2}
+        jobs = [Job("worker", priority=nth % 2, **options) for nth in range(count)]
         self.model.enqueue(jobs)
         self.run(store.enqueue, jobs)
         assert all(job.existing for job in self.run(store.enqueue, jobs))
@@ -196,6 +199,15 @@ class Verbs(RuleBasedStateMachine):
             alive = self.model.beat(producer, TTL)
             assert self.run(upkeep.beat, [producer], TTL, "{}") == ({producer} if alive else set())
         assert len(self.run(upkeep.stage)) == self.model.stage()
+
+    def _sweep(self, data: st.DataObject) -> None:
+        """What waits past its deadline is cancelled, with what waits for it."""
+        late = self.model.overdue()
+        assert sorted(self.run(overdue.overdue)) == sorted(late)
+        before = {id for id, job in self.model.jobs.items() if job.state == "cancelled"}
+        self.model.cancel(late)
+        gone = {id for id, job in self.model.jobs.items() if job.state == "cancelled"} - before
+        assert sorted(self._settled(overdue.cancel_overdue, late).ids) == sorted(gone)
 
     def _rescue(self, data: st.DataObject) -> None:
         if data.draw(st.booleans()):

@@ -10,7 +10,7 @@ from typing import Any
 
 from tenuto.job import Job
 from tenuto.outcome import DONE, GATED, Discard, Outcome, Record, settle
-from tenuto.storage import crons, reading, steer, store, upkeep
+from tenuto.storage import crons, overdue, reading, steer, store, upkeep
 from tenuto.storage.crons import Declared
 from tests.storage.build import DAY, NOON, AnyJob, Flow, graph, new_id
 from tests.storage.examine import Examiner
@@ -96,7 +96,7 @@ class Work:
         self.plain()
         self.behind()
         parts = (self.release, self.many_workflows, self.cascade, self.gate, self.steer, self.hooks, self.unique)
-        for part in (*parts, self.upkeep, self.cron):
+        for part in (*parts, self.upkeep, self.cron, self.deadlines):
             part()
         self.rescue()
         self.prune()
@@ -221,6 +221,18 @@ class Work:
         assert self.examiner.run(crons.answer, first, Job("w"))
         assert self.examiner.run(crons.pause, first, True)
         self.examiner.run(crons.prune)
+
+    def deadlines(self) -> None:
+        """A batch waits past its deadline, and each job of it has a step behind it."""
+        deps = {f"a{n}": "" for n in range(self.batch)} | {f"b{n}": f"a{n}" for n in range(self.batch)}
+        flow = graph(deps, queue=next(self._queues), deadline=DAY)
+        self.examiner.run(flow.enqueue)
+        self.examiner.change(
+            "update {schema}.jobs set deadline_at = inserted_at where has_dependents and workflow_id = ?", flow.id
+        )
+        late = self.examiner.run(overdue.overdue)
+        assert len(late) == self.batch
+        assert len(self.examiner.run(overdue.cancel_overdue, late).ids) == 2 * self.batch
 
     def rescue(self) -> None:
         """A process dies with a whole batch."""

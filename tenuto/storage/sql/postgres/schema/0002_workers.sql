@@ -60,3 +60,12 @@ $$;
 create trigger jobs_unique before update on {schema}.jobs for each row
     when (new.unique_held and strpos(new.unique_states, new.state) = 0)
     execute function {schema}.give_up_key();
+
+-- Deadlines: a job that waits past its deadline_at is cancelled by a sweep; deadline_force ends one that runs, too.
+
+alter table {schema}.jobs
+    add column deadline_at timestamptz,
+    add column deadline_force boolean not null default false;
+
+create index jobs_deadline on {schema}.jobs (deadline_at, id)
+    where deadline_at is not null and state in ('suspended', 'scheduled', 'available', 'retryable');

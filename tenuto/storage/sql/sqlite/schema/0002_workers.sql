@@ -54,3 +54,11 @@ create trigger jobs_unique after update of state on jobs
 begin
     update jobs set unique_held = 0 where id = new.id;
 end;
+
+-- Deadlines: a job that waits past its deadline_at is cancelled by a sweep; deadline_force ends one that runs, too.
+
+alter table jobs add column deadline_at integer;
+alter table jobs add column deadline_force integer not null default 0;
+
+create index jobs_deadline on jobs (deadline_at, id)
+    where deadline_at is not null and state in ('suspended', 'scheduled', 'available', 'retryable');

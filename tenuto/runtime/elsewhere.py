@@ -1,0 +1,174 @@
+"""Elsewhere: jobs that run in a process of their own, or on an executor that the app was given by name."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from concurrent.futures import Executor as Pool
+from concurrent.futures import Future
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from multiprocessing.process import current_process
+from typing import Any, Final, TypeAlias
+
+from tenuto import telemetry
+from tenuto.context import running
+from tenuto.definition import Definition, registered
+from tenuto.errors import ConfigError, InvalidJob, JobTimedOut, ProcessDied
+from tenuto.features.feature import Process
+from tenuto.job import Job
+from tenuto.options import check_place
+from tenuto.outcome import Discard, Outcome, PutBack
+from tenuto.runtime.afar import Call
+from tenuto.runtime.parcel import pack, unpack_outcome
+from tenuto.runtime.pool import Threads
+from tenuto.runtime.spawned import Spawned, through
+
+PROCESS: Final = "process"
+DEATHS: Final = 3  # of its process in a row, and the job is discarded: it is what kills
+PUT_BACK: Final = timedelta(seconds=30)
+
+AnyJob = Job[Any, Any]
+
+Executors: TypeAlias = Mapping[str, Pool]
+"""Executors by the names that workers have for them."""
+
+
+class Elsewhere:
+    """Where the jobs of a node run that run neither on its loop nor in its threads."""
+
+    def __init__(self, app: str, threads: Threads, executors: Executors) -> None:
+        self._threads = threads
+        self._executors = executors
+        self._children = Spawned(app)
+        self._works: set[asyncio.Future[str]] = set()  # what runs on executors
+
+    def process(self, definition: Definition) -> Process:
+        """What runs an attempt of that worker, features and all, where it says; its timeout counts from there."""
+        run = self._in_child if definition.runs_in == PROCESS else self._on_executor
+        return partial(_timed, partial(run, definition))
+
+    async def close(self) -> None:
+        """End the children, and wait for executors no more: those are their owners' to shut down."""
+        for work in list(self._works):
+            work.cancel()
+        await self._children.close()
+
+    # ── in a child ──
+
+    async def _in_child(self, definition: Definition, job: AnyJob, begun: Callable[[], None]) -> Outcome:
+        mine = running.get()
+        text = pack(job, mine.needs, definition.module)
+        try:
+            child = await self._children.take()
+        except (OSError, ProcessDied) as error:  # nobody here can run it now
+            telemetry.emit("service.exception", service="children", error=error)
+            return PutBack(PUT_BACK)
+        begun()
+        try:
+            return unpack_outcome(await child.run(text, mine))
+        except ProcessDied as death:
+            if _deaths(job) + 1 < DEATHS:
+                raise
+            return Discard(f"its process died {DEATHS} times in a row; the last one {death.how}")
+        finally:
+            self._children.give(child)
+
+    # ── on an executor ──
+
+    async def _on_executor(self, definition: Definition, job: AnyJob, begun: Callable[[], None]) -> Outcome:
+        mine = running.get()
+        executor = self._executors.get(definition.runs_in or "")
+        if executor is None:  # the job was put into a queue of this node, and another has the executor
+            telemetry.emit("job.put_back", job=job, delay=PUT_BACK.total_seconds())
+            return PutBack(PUT_BACK)
+        call = Call(pack(job, mine.needs, definition.module), mine)
+        futures: list[Future[str]] = []
+        work = asyncio.ensure_future(self._submitted(partial(executor.submit, call), futures, begun))
+        self._works.add(work)
+        work.add_done_callback(self._works.discard)
+        try:
+            return unpack_outcome(await asyncio.shield(work))
+        except asyncio.CancelledError:
+            if job.signal is not None:
+                job.signal.cancelled = True  # heard where the executor is of this process
+            for future in futures:
+                future.cancel()  # it may not have begun
+            await through(asyncio.wait([work]))  # it cannot be ended from outside: its slot is its own
+            if not work.cancelled():
+                work.exception()  # nobody asks for it
+            raise
+
+    async def _submitted(
+        self, submit: Callable[[], "Future[str]"], futures: list["Future[str]"], begun: Callable[[], None]
+    ) -> str:
+        """The text that the executor's future comes to; `futures` holds that one as soon as there is one."""
+        submitted = await self._threads.run(submit)  # in a thread: it may wait for a cluster
+        if submitted.error is not None:
+            raise submitted.error
+        futures.append(submitted.value)
+        begun()
+        return await asyncio.wrap_future(futures[0])
+
+
+def _deaths(job: AnyJob) -> int:
+    """How many of its last attempts ended with their process."""
+    kinds = [failure.type == ProcessDied.__name__ for failure in reversed(job.errors)]
+    return kinds.index(False) if False in kinds else len(kinds)
+
+
+async def _timed(run: Callable[[AnyJob, Callable[[], None]], Awaitable[Outcome]], job: AnyJob) -> Outcome:
+    """Run it within its timeout, which counts from when it calls `begun`. Raises JobTimedOut."""
+    if job.timeout is None:
+        return await run(job, lambda: None)
+    limit, loop = job.timeout.total_seconds(), asyncio.get_running_loop()
+
+    def begun() -> None:
+        with suppress(RuntimeError):  # it is over already
+            timer.reschedule(loop.time() + limit)
+
+    timer = asyncio.timeout(None)
+    try:
+        async with timer:
+            return await run(job, begun)
+    except TimeoutError:
+        if timer.expired():
+            raise JobTimedOut(limit) from None
+        raise
+
+
+# ── at the start ──────────────────────────────────────────────────────────────────────────────────
+
+
+def check_executors(executors: Executors) -> Executors:
+    """The same executors by name. Raises ConfigError for a name of our own, and for what cannot be submitted to."""
+    for name, executor in executors.items():
+        try:
+            check_place(name)
+        except InvalidJob as error:
+            raise ConfigError(f"executors: {error}") from None
+        if name == PROCESS:
+            raise ConfigError("executors: 'process' is where Tenuto has children of its own; choose another name")
+        if not callable(getattr(executor, "submit", None)):
+            told = f"{name!r} is of type {type(executor).__name__}; give a concurrent.futures.Executor"
+            raise ConfigError(f"executors: {told}")
+    return dict(executors)
+
+
+def check_places(executors: Collection[str], queues: Collection[str]) -> None:
+    """Refuse to work on queues whose workers run on an executor that is not there, and to work at all in a process
+    that only imports its program yet. Raises ConfigError.
+    """
+    if getattr(current_process(), "_inheriting", False):
+        raise ConfigError(
+            "this process was started to run jobs, and imports the program for its workers; "
+            'write `if __name__ == "__main__":` before what starts the app'
+        )
+    for definition in registered().values():
+        place = definition.runs_in
+        if place in (None, PROCESS, *executors) or definition.template.queue not in queues:
+            continue
+        known = ", ".join(map(repr, sorted(executors))) or "none"
+        raise ConfigError(
+            f"worker {definition.name} runs in {place!r}, and this app has no executor of that name "
+            f"(there are: {known}); give Tenuto(executors={{{place!r}: ...}})"
+        )
