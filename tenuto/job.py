@@ -123,6 +123,7 @@ class Job(Generic[Args, Result]):
     has_needs: bool = field(default=False, repr=False)
     has_dependents: bool = field(default=False, repr=False)
     workflow_id: str | None = None
+    partition: str | None = field(default=None, repr=False)  # the key of its share of its queue's limits
     existing: bool = field(default=False, repr=False)  # enqueue found it already stored
     signal: Signal | None = field(default=None, repr=False, compare=False)
     encoded: str | None = field(default=None, repr=False, compare=False)  # `args` as stored text, once made

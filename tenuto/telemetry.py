@@ -22,6 +22,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "queue.split": "queue, count, error: the database refused a batch, which was cut in two",
         "queue.quarantine": "queue, id, error: one row it would not take, discarded with the reason",
         "queue.signal": "queue, paused, limit: what an operator asked for was taken up",
+        "queue.limits": "queue, limits: what holds over all nodes was taken up, in words; empty: nothing",
         "stager.stage": "count, queues",
         "lifeline.rescue": "count, discarded, nodes",
         "pruner.prune": "jobs, workflows",

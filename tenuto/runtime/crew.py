@@ -11,6 +11,7 @@ from tenuto import telemetry
 from tenuto.definition import registered
 from tenuto.errors import StaleAttempt, StorageError, StorageUnavailable
 from tenuto.job import Job
+from tenuto.limits import Queue
 from tenuto.runtime.children import Children
 from tenuto.runtime.executor import Executor
 from tenuto.runtime.lifeline import Lifeline
@@ -22,7 +23,7 @@ from tenuto.runtime.producer import GIVE_UP_AFTER, Producer
 from tenuto.runtime.pruner import Pruner
 from tenuto.runtime.service import Service
 from tenuto.runtime.stager import Stager
-from tenuto.storage import reading
+from tenuto.storage import limited, reading
 
 
 class Crew:
@@ -56,13 +57,19 @@ class Crew:
         self._starting: set[str] = set()
         self._stopping = False
 
-    async def start(self, queues: Mapping[str, int]) -> None:
-        """Join with `queues` (slots by name) and work until `stop`. Raises StorageUnavailable."""
+    async def start(self, queues: Mapping[str, int | Queue]) -> None:
+        """Join with `queues` (slots by name, or a Queue) and work until `stop`. Raises StorageUnavailable.
+
+        What a Queue says of limits is kept before the first job is claimed.
+        """
+        slots = {name: queue if isinstance(queue, int) else queue.slots for name, queue in queues.items()}
+        said = {name: queue.limits for name, queue in queues.items() if isinstance(queue, Queue)}
         self.node.on_fenced = self._fenced
         self.node.workers = tuple(registered())
-        await self.node.join(queues)
-        telemetry.emit("node.start", node=self.node.id, queues=dict(queues))
-        await self._add(queues)
+        await self.node.database.run(limited.configure, said)
+        await self.node.join(slots)
+        telemetry.emit("node.start", node=self.node.id, queues=slots)
+        await self._add(slots)
         Children.contain(asyncio.get_running_loop())
         self._deaf = self._notifier.subscribe(self._poller.hear)
         for service in self._services:

@@ -58,6 +58,7 @@ class QueuePoll(NamedTuple):
     slots: int | None  # None: as the node was configured
     due: bool
     suspect: bool
+    limits: str | None  # of the whole queue, as stored
 
 
 # ── leases ────────────────────────────────────────────────────────────────────────────────────────
@@ -191,7 +192,7 @@ def prune_workflows(keep: timedelta, most: int = WORKFLOWS_PRUNED_AT_ONCE) -> Ve
 
 # ── the schema ────────────────────────────────────────────────────────────────────────────────────
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 
 def schema_version() -> Verb[int | None]:

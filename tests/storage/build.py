@@ -22,6 +22,7 @@ SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
 TTL = timedelta(seconds=30)
+VERSIONS = list(range(1, upkeep.SCHEMA_VERSION + 1))
 
 ENDINGS = ("cancelled", "discarded", "deleted")
 

@@ -128,7 +128,7 @@ def _stars(code: str) -> list[str]:
 
 
 def test_every_table_of_postgresql_is_named_with_its_schema():
-    bare = r"(?:from|join|into|update|using) (?:jobs|workflows|workflow_nodes|edges|producers|queues|leases)\b"
+    bare = r"(?:from|join|into|update|using) (?:jobs|workflows|workflow_nodes|edges|producers|queues|leases|limits|rates)\b"
 
     assert [name for name, twin in FOLDERS["postgres"].items() if re.search(bare, code_of(twin))] == []
 

@@ -11,15 +11,16 @@ new as (
     from t, json_to_recordset(%(jobs)s::json) as n (
         id uuid, state text, queue text, worker text, args text, meta text, tags text, max_attempts int,
         priority smallint, waiting_on int, has_needs boolean, has_dependents boolean, workflow_id uuid,
-        timeout bigint, scheduled bigint, delay bigint)
+        timeout bigint, scheduled bigint, delay bigint, limit_key text)
 )
 insert into {schema}.jobs (
     id, state, queue, worker, args, meta, tags, max_attempts, priority, waiting_on, has_needs,
-    has_dependents, workflow_id, timeout, inserted_at, scheduled_at)
+    has_dependents, workflow_id, timeout, inserted_at, scheduled_at, limit_key)
 select
     id, case when state = 'suspended' then state when due > now then 'scheduled' else 'available' end,
     queue, worker, args, coalesce(meta, '{}'), coalesce(tags, '[]'), max_attempts, coalesce(priority, 0),
-    coalesce(waiting_on, 0), coalesce(has_needs, false), coalesce(has_dependents, false), workflow_id, timeout, now, due
+    coalesce(waiting_on, 0), coalesce(has_needs, false), coalesce(has_dependents, false), workflow_id, timeout, now, due,
+    limit_key
 from new
 on conflict (id) do nothing
 returning id, state, inserted_at, scheduled_at

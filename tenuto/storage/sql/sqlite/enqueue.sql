@@ -14,7 +14,7 @@ new as (
 )
 insert into jobs (
     id, state, queue, worker, args, meta, tags, max_attempts, priority, waiting_on, has_needs,
-    has_dependents, workflow_id, timeout, inserted_at, scheduled_at)
+    has_dependents, workflow_id, timeout, inserted_at, scheduled_at, limit_key)
 select
     json_extract(job, '$.id'),
     case when json_extract(job, '$.state') = 'suspended' then 'suspended' when due > now then 'scheduled' else 'available' end,
@@ -23,7 +23,7 @@ select
     json_extract(job, '$.max_attempts'), coalesce(json_extract(job, '$.priority'), 0),
     coalesce(json_extract(job, '$.waiting_on'), 0), coalesce(json_extract(job, '$.has_needs'), 0),
     coalesce(json_extract(job, '$.has_dependents'), 0), json_extract(job, '$.workflow_id'),
-    json_extract(job, '$.timeout'), now, due
+    json_extract(job, '$.timeout'), now, due, json_extract(job, '$.limit_key')
 from new
 where true
 on conflict (id) do nothing
