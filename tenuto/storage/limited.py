@@ -12,7 +12,7 @@ from tenuto.storage.database import Row, Verb, call, last
 from tenuto.storage.store import AnyJob, to_job, urgency
 
 PATIENCE: Final = "2s"
-LOOKED_FURTHER: Final = 100  # partitions looked at beyond those that have room at best
+LOOKED_FURTHER: Final = 50  # partitions looked at beyond those that have room at best
 LAPS: Final = 5  # times that so many are looked at in one claim, where none of them may start anything
 PRUNED_AT_ONCE: Final = 10_000
 AT_ONCE: Final = timedelta(0)

@@ -34,6 +34,9 @@ HOT = (
     "needs",
     "gate",
     "poll_queues",
+    "lock_limits",
+    "free_partitions",
+    "claim_limited",
 )
 
 

@@ -1,6 +1,6 @@
 -- claim_limited: like claim, from :partitions of a queue in turn: one job of each, then another of each, at most :take
 --                of one and :room of all. Jobs of no partition (the key '') stand among all others: without :deep they
---                are looked for before the thousandth.
+--                are looked for before the two hundredth.
 -- in:    queue text, partitions json, room int, is_deep boolean, producer uuid, node text, now timestamptz
 -- out:   id uuid, state text, queue text, worker text, args text, meta text, tags text, errors text, attempt int,
 --        max_attempts int, priority int, epoch int, timeout bigint, inserted_at timestamptz, scheduled_at
@@ -22,7 +22,7 @@ edge as materialized (
         and j.queue = %(queue)s
         and not %(is_deep)s::boolean
     order by j.priority, j.scheduled_at, j.id
-    offset 1000
+    offset 200
     limit 1
 ),
 found as materialized (

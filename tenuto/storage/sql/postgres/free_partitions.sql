@@ -36,9 +36,10 @@ running as materialized (
         select 1
         from {schema}.jobs j
         where j.state = 'executing' and j.producer_id = h.id and j.queue = %(queue)s
+            and (p.id is null or p.queue = %(queue)s)
         offset 0
     ) j
-    where h.id is not null and (p.id is null or p.queue = %(queue)s)
+    where h.id is not null
 ),
 room as materialized (
     select greatest(0, least(%(room)s::bigint, %(most)s::int - r.jobs)) as jobs from running r
@@ -77,7 +78,7 @@ candidates as (
     select k.key, k.nth::int
     from unnest(%(keys)s::text[]) with ordinality as k (key, nth)
 ),
-found as (
+found as materialized (
     select c.key, c.nth, room.jobs as room,
         least(
             room.jobs,
@@ -106,11 +107,13 @@ found as (
         ) as free
     from candidates c, room, running
 )
-select f.key, f.nth, f.free::int as free, f.room::int as room, exists (
-        select 1
+select f.key, f.nth, f.free::int as free, f.room::int as room, (
+        select j.limit_key
         from {schema}.jobs j
         where j.state = 'available' and j.suspicions = 0 and j.limit_key is not null and j.queue = %(queue)s
-    ) as has_keys
+        order by j.limit_key
+        limit 1
+    ) is not null as has_keys
 from found f
 where f.room > 0 and (f.free > 0 or f.nth = %(visits)s)
 order by f.nth

@@ -1,6 +1,6 @@
 -- claim_limited: like claim, from :partitions of a queue in turn: one job of each, then another of each, at most :take
 --                of one and :room of all. Jobs of no partition (the key '') stand among all others: without :deep they
---                are looked for before the thousandth.
+--                are looked for before the two hundredth.
 -- in:    queue text, partitions json, room int, is_deep boolean, producer uuid, node text, now timestamptz
 -- out:   id uuid, state text, queue text, worker text, args text, meta text, tags text, errors text, attempt int,
 --        max_attempts int, priority int, epoch int, timeout bigint, inserted_at timestamptz, scheduled_at
@@ -24,7 +24,7 @@ edge (priority, scheduled_at, id) as materialized (
         and j.queue = :queue
         and not :is_deep
     order by j.priority, j.scheduled_at, j.id
-    limit 1 offset 1000
+    limit 1 offset 200
 ),
 found (place, nth, round, take) as (
     select j.rowid, p.nth, row_number() over (partition by p.nth order by j.priority, j.scheduled_at, j.id), p.take

@@ -76,7 +76,7 @@ candidates (key, nth) as (
     union all
     select k.value, k.key + 1 from json_each(coalesce(:keys, '[]')) k
 ),
-found (key, nth, room, free) as (
+found (key, nth, room, free) as materialized (
     select c.key, c.nth, room.jobs,
         min(
             room.jobs,
@@ -103,11 +103,13 @@ found (key, nth, room, free) as (
         )
     from candidates c, room, running
 )
-select f.key, f.nth, f.free, f.room, exists (
-        select 1
+select f.key, f.nth, f.free, f.room, (
+        select j.limit_key
         from jobs j
         where j.state = 'available' and j.suspicions = 0 and j.limit_key is not null and j.queue = :queue
-    ) as has_keys
+        order by j.limit_key
+        limit 1
+    ) is not null as has_keys
 from found f
 where f.room > 0 and (f.free > 0 or f.nth = :visits)
 order by f.nth
