@@ -6,6 +6,7 @@ from tenuto.context import current_app, current_job
 from tenuto.errors import TenutoError
 from tenuto.function import job
 from tenuto.job import Failure, Job, JobState
+from tenuto.limits import Limits, Queue, Rate
 from tenuto.outcome import Cancel, Discard, Record, Snooze
 from tenuto.worker import Worker
 from tenuto.workflow import Step, StepStatus, Workflow, WorkflowStatus
@@ -18,6 +19,9 @@ __all__ = [
     "Failure",
     "Job",
     "JobState",
+    "Limits",
+    "Queue",
+    "Rate",
     "Record",
     "Snooze",
     "Step",

@@ -44,7 +44,7 @@ def _queues(given: Any) -> Any:
 
 
 def _without_truth(given: Any) -> Any:
-    """The same, with tables as Queues; True and False would count as 1 and 0. What is no mapping is told of by the type."""
+    """The same, with tables as Queues. True and False would count as 1 and 0; what is no mapping is told of later."""
     if not isinstance(given, Mapping):
         return given
     queues = cast("Mapping[str, Any]", given)

@@ -53,8 +53,8 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """One queue: its jobs by state, what operators asked of it on all nodes and on single ones, who works on it, and its
-    limits.
+    """One queue: its jobs by state, what operators asked of it on all nodes and on single ones, its limits, and who
+    works on it.
     """
 
     name: str
@@ -65,7 +65,7 @@ class QueueStatus:
     slots: int | None  # on each node; None: as each was configured
     asked: tuple[reading.QueueSettings, ...]  # of single nodes
     nodes: tuple[str, ...]  # ids of the live ones
-    limits: Limits = Limits()  # over all nodes
+    limits: Limits = field(default_factory=Limits)  # over all nodes
     limits_asked: bool = False  # whether an operator said them
     tokens: int | None = None  # how many may start at once by its rate
 

@@ -127,11 +127,11 @@ class QueueHandle:
 
     async def limit(
         self,
-        limit: int | None | EllipsisType = ...,
+        limit: int | EllipsisType | None = ...,
         *,
-        rate: Rate | None | EllipsisType = ...,
-        partition_limit: int | None | EllipsisType = ...,
-        partition_rate: Rate | None | EllipsisType = ...,
+        rate: Rate | EllipsisType | None = ...,
+        partition_limit: int | EllipsisType | None = ...,
+        partition_rate: Rate | EllipsisType | None = ...,
     ) -> Limits:
         """Limit it over all nodes, whatever programs say, until `forget_limits`; what holds from now on.
 

@@ -36,7 +36,9 @@ class Rate:
             raise InvalidLimit(f"burst={self.burst!r:.80} is out of range: 1 to count, which is {self.count:,}")
         per = _length(self.per)
         if per is None or not SHORTEST_PERIOD <= per <= LONGEST_PERIOD:
-            raise InvalidLimit(f"per={self.per!r:.80} is out of range: a millisecond to 31 days, as timedelta or seconds")
+            raise InvalidLimit(
+                f"per={self.per!r:.80} is out of range: a millisecond to 31 days, as timedelta or seconds"
+            )
         object.__setattr__(self, "per", per)
 
     @classmethod
@@ -197,7 +199,13 @@ def _rate(stored: Any) -> Rate:
 _MICROSECOND: Final = timedelta(microseconds=1)
 _TOGETHER: Final = 50_000  # microseconds: so rarely is a queue asked whose tokens come faster
 _RATES: Final = ("rate", "partition_rate")
-_UNITS: Final[Mapping[str, int]] = {"d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1000}
+_UNITS: Final[Mapping[str, int]] = {
+    "d": 86_400_000_000,
+    "h": 3_600_000_000,
+    "m": 60_000_000,
+    "s": 1_000_000,
+    "ms": 1000,
+}
 _TEXT: Final = re.compile(
     r"(?P<count>\d{1,9})\s*/\s*(?P<many>\d{1,9}(?:\.\d{1,9})?)?\s*(?P<unit>ms|[smhd])(?:\s+burst\s+(?P<burst>\d{1,9}))?"
 )

@@ -22,6 +22,7 @@ class WorkerOptions(TypedDict, total=False):
     timeout: Duration | None  # of one attempt
     backoff: Backoff | None  # in place of the usual wait after a failure
     reuse_result: bool  # False: a step with a stored result runs again all the same
+    partition: str | Iterable[str] | None  # what jobs have in common that share a part of their queue's limits
 
 
 class JobOptions(TypedDict, total=False):

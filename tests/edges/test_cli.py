@@ -13,6 +13,7 @@ import pytest
 
 import tenuto
 from tenuto import Tenuto
+from tenuto.storage import upkeep
 from tests.edges.terminal import NOBODY, SECRET, environment, run, run_script
 from tests.kit import Obey
 

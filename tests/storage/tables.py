@@ -12,7 +12,14 @@ from psycopg.rows import dict_row
 from psycopg.types.string import TextLoader
 
 TABLES = ("jobs", "workflows", "workflow_nodes", "edges", "producers", "queues", "leases", "limits", "rates")
-KEYS = {"workflow_nodes": "job_id", "edges": "job_id, needs_id", "queues": "name", "leases": "name", "limits": "queue", "rates": "queue, limit_key"}
+KEYS = {
+    "workflow_nodes": "job_id",
+    "edges": "job_id, needs_id",
+    "queues": "name",
+    "leases": "name",
+    "limits": "queue",
+    "rates": "queue, limit_key",
+}
 
 Row = dict[str, Any]
 

@@ -80,7 +80,9 @@ async def test_a_queue_without_limits_is_claimed_as_ever(clock, claimer):
     assert len((await take(claimer)).jobs) == 10
 
 
-@pytest.mark.parametrize("outcome", [DONE, RELEASED, Snooze(5), Failed(ValueError())], ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize(
+    "outcome", [DONE, RELEASED, Snooze(5), Failed(ValueError())], ids=lambda one: type(one).__name__
+)
 async def test_whatever_ends_an_attempt_makes_room(clock, claimer, outcome):
     await limit(clock, limit=1)
     await clock.run(store.enqueue, plain(2))

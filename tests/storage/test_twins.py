@@ -11,6 +11,7 @@ import pytest
 
 from tenuto.storage.database import Statement, load, migrations, parse
 from tests.storage.conftest import Examined
+from tests.storage.tables import TABLES
 
 SQL = Path(__file__).parent.parent.parent / "tenuto" / "storage" / "sql"
 FOLDERS = {"sqlite": load("sqlite", {}), "postgres": load("postgres", {"{schema}": '"tenuto"'})}
@@ -128,7 +129,7 @@ def _stars(code: str) -> list[str]:
 
 
 def test_every_table_of_postgresql_is_named_with_its_schema():
-    bare = r"(?:from|join|into|update|using) (?:jobs|workflows|workflow_nodes|edges|producers|queues|leases|limits|rates)\b"
+    bare = rf"(?:from|join|into|update|using) (?:{'|'.join(TABLES)})\b"
 
     assert [name for name, twin in FOLDERS["postgres"].items() if re.search(bare, code_of(twin))] == []
 

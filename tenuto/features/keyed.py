@@ -1,0 +1,86 @@
+"""Keyed: one short text for all jobs that are alike in some of their parts: worker, queue, args, meta."""
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from hashlib import sha256
+from hmac import digest
+from typing import Any, Final, Protocol, cast, runtime_checkable
+
+from tenuto import codec
+from tenuto.errors import InvalidJob
+from tenuto.features.feature import Feature
+from tenuto.job import Job
+
+PARTS: Final = ("worker", "queue", "args", "meta")
+
+
+@runtime_checkable
+class Hashing(Protocol):
+    """The feature of an encrypted worker, as those see it that make keys of its args."""
+
+    async def hash_key(self) -> bytes:
+        """The secret that every key of the worker is made with. It outlives the keys that seal."""
+        ...
+
+
+async def hash_key_of(features: Iterable[Feature]) -> bytes | None:
+    """The secret for keys of the worker that has these features; None where its args are stored in the clear."""
+    for feature in features:
+        if isinstance(feature, Hashing):
+            return await feature.hash_key()
+    return None
+
+
+def check_parts(option: str, names: str | Iterable[str], whole: Collection[str] = PARTS) -> tuple[str, ...]:
+    """The parts that `option` names, sorted, each once: one of `whole`, or a key in args or meta (`args.account.id`).
+
+    Raises InvalidJob for another word, or for none.
+    """
+    listed: Iterable[Any] = [names] if isinstance(names, str) else names if isinstance(names, Iterable) else ()
+    found = tuple(sorted({_checked(option, name, whole) for name in listed}))
+    if not found:
+        raise InvalidJob(f"{option}= names nothing; give at least one of {_shown(whole)}")
+    return found
+
+
+def _checked(option: str, name: Any, whole: Collection[str]) -> str:
+    if isinstance(name, str):
+        head, dot, keys = name.partition(".")
+        if name in whole or (dot and head in ("args", "meta") and all(keys.split("."))):
+            return name
+    raise InvalidJob(f"{option}= names {name!r:.80}, which is no part of a job; there are {_shown(whole)}")
+
+
+def _shown(whole: Collection[str]) -> str:
+    return ", ".join([*whole, "args.key", "meta.key"])
+
+
+def parts_of(job: Job[Any, Any], names: Sequence[str]) -> dict[str, Any]:
+    """What the job has in these parts, save the worker, by name. A key that is not there counts as null."""
+    return {name: _part(job, *name.split(".")) for name in names if name != "worker"}
+
+
+def _part(job: Job[Any, Any], field: str, *keys: str) -> Any:
+    found: Any = getattr(job, field)
+    for key in keys:
+        found = cast("Mapping[str, Any]", found).get(key) if isinstance(found, Mapping) else None
+    return found
+
+
+def key_of(worker: str | None, parts: Mapping[str, Any], hash_key: bytes | None = None) -> str:
+    """One text of 64 letters for all jobs that are alike in these parts, and of this worker, unless it is None.
+
+    Alike means equal once stored; the order of keys in a dict is no difference. With a `hash_key` nobody who lacks it
+    can tell what was hashed by trying. Raises Unencodable.
+    """
+    told = json.loads(codec.encode([worker, dict(parts)], what="key"), object_hook=_ordered)
+    text = json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
+    return sha256(text).hexdigest() if hash_key is None else digest(hash_key, text, "sha256").hex()
+
+
+def _ordered(found: dict[str, Any]) -> dict[str, Any]:
+    """What the codec holds as a list of keys and values, in the order of the keys."""
+    if isinstance(items := found.get("$dict"), list) and len(found) == 1:
+        pairs = cast("list[Any]", items)
+        return {"$dict": sorted(zip(pairs[::2], pairs[1::2], strict=True), key=json.dumps)}
+    return found
