@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from tenuto.errors import StorageBusy
 from tenuto.job import Job
 from tenuto.limits import Limits, Rate
 from tenuto.outcome import DONE, RELEASED, Failed, Snooze, settle
@@ -17,6 +20,7 @@ from tenuto.storage import limited, steer, store, upkeep
 from tenuto.storage.database import Database
 from tenuto.storage.limited import Taken
 from tests.storage.build import MINUTE, NOON, SECOND, TTL, AnyJob, Claimer, complaints, plain, stored
+from tests.storage.conftest import only_on_postgres
 
 DUE = timedelta(milliseconds=20)
 
@@ -522,6 +526,24 @@ async def test_claims_at_the_same_time_never_exceed_a_limit(clock, open_database
     assert len(ended) == len(set(ended)) == len(jobs)
     assert most["all"] <= 3
     assert max(most["a"], most["b"], most[None]) <= 2
+
+
+@only_on_postgres
+async def test_a_session_that_sleeps_with_the_limits_in_hand_is_ended(clock, claimer):
+    """As a process that was stopped in the middle of a claim."""
+    await limit(clock, limit=1)
+    await clock.run(store.enqueue, plain(1))
+    line = clock.connect()
+    line.execute("begin")
+    line.execute(clock.statements["lock_limits"].text, {"queue": "default", "patience": "2s", "now": None})
+    began, jobs = time.monotonic(), []
+
+    while not jobs and time.monotonic() - began < 20:
+        with suppress(StorageBusy):
+            jobs = (await take(claimer)).jobs
+
+    assert len(jobs) == 1
+    line.close()
 
 
 async def test_what_was_claimed_comes_back_as_any_claim_does(clock, claimer):
