@@ -23,9 +23,9 @@ class Partitioned(Feature):
         return job.replace(partition=key_of(worker, parts_of(job, self._by), await hash_key_of(self._features)))
 
 
-def partitioned(by: str | Iterable[str] | None) -> Feature | None:
-    """The feature that `partition=` asks for. Raises InvalidJob for what is no part of a job."""
-    return None if by is None else Partitioned(check_parts("partition", by, _WHOLE))
+def partitioned(by: str | Iterable[str] | None, features: Iterable[Feature] = ()) -> Feature | None:
+    """The feature that `partition=` asks for, beside others. Raises InvalidJob for what is no part of a job."""
+    return None if by is None else Partitioned(check_parts("partition", by, _WHOLE), features)
 
 
 _WHOLE: Final = ("worker",)
