@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 from types import EllipsisType
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from tenuto import codec
 from tenuto.errors import InvalidRequest, NoResult, StepNotFound, StorageUnavailable, WaitTimedOut, WorkflowNotFound
@@ -139,7 +139,7 @@ class QueueHandle:
         partition. None lifts a limit, and what is left out stays as it is. Raises InvalidLimit.
         """
         given = {"limit": limit, "rate": rate, "partition_limit": partition_limit, "partition_rate": partition_rate}
-        changes = cast("dict[str, int | Rate | None]", {key: one for key, one in given.items() if one is not ...})
+        changes: dict[str, Any] = {key: one for key, one in given.items() if one is not ...}
         wished = await self._database.run(limited.ask, self.name, changes)
         self._notifier.tell([Hint("signal", self.name)])
         return wished

@@ -40,6 +40,8 @@ class Rate:
                 f"per={self.per!r:.80} is out of range: a millisecond to 31 days, as timedelta or seconds"
             )
         object.__setattr__(self, "per", per)
+        if self.count * _FASTEST > self.period:
+            raise InvalidLimit(f"{self} is out of range: a hundred thousand a second, at most")
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -69,8 +71,13 @@ class Rate:
         return self.burst * self.period // self.count
 
     def cost(self, starts: int) -> int:
-        """The debt that so many starts add."""
-        return starts * self.period // self.count
+        """The debt that so many starts add, rounded up: a rate is not exceeded by it."""
+        return -(-starts * self.period // self.count)
+
+    @property
+    def enough(self) -> int:
+        """The debt at which there is one token."""
+        return (self.burst - 1) * self.period // self.count
 
     def tokens(self, debt: int) -> int:
         """How many may start now."""
@@ -78,8 +85,7 @@ class Rate:
 
     def wait(self, debt: int) -> timedelta:
         """How long until one may start; where tokens come fast, until there are a few more."""
-        first = debt - self.cost(self.burst - 1)
-        return max(first, min(_TOGETHER, self.most_debt // 2)) * _MICROSECOND
+        return max(debt - self.enough, min(_TOGETHER, self.most_debt // 2)) * _MICROSECOND
 
 
 class Limits(NamedTuple):
@@ -103,8 +109,9 @@ class Limits(NamedTuple):
     @classmethod
     def decode(cls, text: str | None) -> Self:
         """As it was stored."""
-        found: dict[str, Any] = json.loads(text or "{}")
-        return cls(**{name: _rate(value) if name in _RATES else value for name, value in found.items()})
+        stored: dict[str, Any] = json.loads(text or "{}")
+        found: dict[str, Any] = {name: _rate(value) if name in _RATES else value for name, value in stored.items()}
+        return cls(**found)
 
     def __str__(self) -> str:
         told = [
@@ -198,6 +205,7 @@ def _rate(stored: Any) -> Rate:
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 _TOGETHER: Final = 50_000  # microseconds: so rarely is a queue asked whose tokens come faster
+_FASTEST: Final = 10  # microseconds between two tokens
 _RATES: Final = ("rate", "partition_rate")
 _UNITS: Final[Mapping[str, int]] = {
     "d": 86_400_000_000,

@@ -63,7 +63,8 @@ def claim(queue: str, demand: int, producer: str, node: str) -> Verb[Taken]:
     held = yield from _hold(queue)
     if held is None:
         return Taken((yield from store.claim(queue, demand, producer, node)))
-    room, rows, wait = held.room(demand), list[Row](), AT_ONCE
+    room, rows = held.room(demand), list[Row]()
+    wait: timedelta | None = AT_ONCE
     for _ in range(LAPS):
         found = yield from _free(held, room - len(rows))
         share = _share(found)
@@ -183,7 +184,7 @@ def _wait(held: _Held, demand: int, taken: int) -> Verb[timedelta | None]:
     if rate is not None and taken >= held.room(demand):
         waits.append(rate.wait(held.debt + rate.cost(taken)))
     if each is not None:
-        rows = yield call("next_token", queue=held.queue, enough=each.cost(each.burst - 1))
+        rows = yield call("next_token", queue=held.queue, enough=each.enough)
         waits += [each.wait(debt) for (debt,) in rows]
     return max(waits, default=None)
 
@@ -202,9 +203,10 @@ def ask(queue: str, changes: Mapping[str, int | Rate | None]) -> Verb[Limits]:
 
     Raises InvalidLimit for a limit that cannot be.
     """
-    check_limits(Limits()._replace(**changes))
+    given: dict[str, Any] = dict(changes)
+    check_limits(Limits()._replace(**given))
     rows = yield call("lock_limits", queue=queue, patience=PATIENCE)
-    wished = Limits.decode(rows[0][0] if rows else None)._replace(**changes)
+    wished = Limits.decode(rows[0][0] if rows else None)._replace(**given)
     yield call("set_limits", queue=queue, configured=None, asked=wished.encode(), forget=False)
     return wished
 
@@ -228,7 +230,7 @@ def limits() -> Verb[dict[str, QueueLimits]]:
     for queue, text, is_asked, debt in (yield last("limits")):
         known = Limits.decode(text)
         if any(known) or is_asked:
-            found[queue] = QueueLimits(known, is_asked, known.rate and known.rate.tokens(debt))
+            found[queue] = QueueLimits(known, is_asked, None if known.rate is None else known.rate.tokens(debt))
     return found
 
 

@@ -536,7 +536,8 @@ async def test_a_session_that_sleeps_with_the_limits_in_hand_is_ended(clock, cla
     line = clock.connect()
     line.execute("begin")
     line.execute(clock.statements["lock_limits"].text, {"queue": "default", "patience": "2s", "now": None})
-    began, jobs = time.monotonic(), []
+    began = time.monotonic()
+    jobs: list[AnyJob] = []
 
     while not jobs and time.monotonic() - began < 20:
         with suppress(StorageBusy):

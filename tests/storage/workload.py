@@ -100,7 +100,7 @@ class Work:
     def limited(self) -> None:
         """Jobs of many partitions and of none, claimed as the limits of their queue allow."""
         queue, jobs = next(self._queues), self._partitioned
-        said = Limits(2 * self.batch, Rate(10**6, per=1), self.batch, Rate(10**6, per=1))
+        said = Limits(2 * self.batch, Rate(10**5, per=1), self.batch, Rate(10**5, per=1))
         self.examiner.run(limited.configure, {queue: said})
         self.examiner.run(limited.ask, queue, {"limit": 3 * self.batch})
         self.examiner.run(limited.forget, queue)
