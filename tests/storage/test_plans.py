@@ -236,8 +236,12 @@ async def pooler(url: str) -> AsyncIterator[str]:
             at = chunk.find(KEY_DATA) if is_answer else -1
             writer.write(chunk if at < 0 else chunk[: at + 5] + b"\0\0\0\7" + chunk[at + 9 :])
         writer.close()
+        await writer.wait_closed()
+
+    lines: set[asyncio.Task[None] | None] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines.add(asyncio.current_task())
         answers, asks = await asyncio.open_connection(str(told["host"]), int(str(told["port"])))
         async with asyncio.TaskGroup() as both:
             both.create_task(pass_on(reader, asks, is_answer=False))
@@ -247,6 +251,7 @@ async def pooler(url: str) -> AsyncIterator[str]:
     async with server:
         port = server.sockets[0].getsockname()[1]
         yield make_conninfo(url, host="127.0.0.1", port=port, sslmode="disable", max_protocol_version="3.0")
+    await asyncio.gather(*filter(None, lines), return_exceptions=True)
 
 
 KEY_DATA = b"K\0\0\0\x0c"  # BackendKeyData of protocol 3.0, before the id and its secret
