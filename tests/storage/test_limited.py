@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -19,8 +20,9 @@ from tenuto.outcome import DONE, RELEASED, Failed, Snooze, settle
 from tenuto.storage import limited, steer, store, upkeep
 from tenuto.storage.database import Database
 from tenuto.storage.limited import Taken
-from tests.storage.build import MINUTE, NOON, SECOND, TTL, AnyJob, Claimer, complaints, plain, stored
+from tests.storage.build import DAY, MINUTE, NOON, SECOND, TTL, AnyJob, Claimer, complaints, plain, stored
 from tests.storage.conftest import only_on_postgres
+from tests.storage.tables import Tables
 
 DUE = timedelta(milliseconds=20)
 
@@ -526,6 +528,46 @@ async def test_claims_at_the_same_time_never_exceed_a_limit(clock, open_database
     assert len(ended) == len(set(ended)) == len(jobs)
     assert most["all"] <= 3
     assert max(most["a"], most["b"], most[None]) <= 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_happens_limits_hold_and_nothing_waits_that_may_start(clock, tables, seed):
+    """Jobs come, are claimed by two nodes, end in any way; nodes die; time passes. Both are checked after each claim."""
+    chance = random.Random(seed)
+    at_once, of_each = chance.randint(1, 6), chance.randint(1, 3)
+    await limit(clock, limit=at_once, partition_limit=of_each)
+    nodes = [await Claimer(clock, f"node-{nth}").start(DAY) for nth in range(2)]
+
+    for _ in range(60):
+        key = chance.choice(["a", "b", "c", None])
+        await clock.run(store.enqueue, keyed(chance.randint(0, 4), key, priority=chance.randint(0, 2)))
+        node = chance.choice(nodes)
+        for job in list(node.held.values()):
+            outcome = chance.choice([None, DONE, RELEASED, Snooze(5), Failed(ValueError())])
+            if outcome is not None:
+                await node.give_back(settle(job, outcome))
+        if chance.random() < 0.1:
+            await node.die()
+            await clock.run(upkeep.rescue, judge=True)
+            nodes[nodes.index(node)] = await Claimer(clock, f"node-{seed}").start(DAY)
+        if chance.random() < 0.5 and clock.now is not None:
+            clock.now += MINUTE
+            await clock.run(upkeep.stage)
+
+        demand = chance.randint(1, 5)
+        taken = (await take(chance.choice(nodes), demand)).jobs
+
+        running, due = counted(tables, "executing"), counted(tables, "available")
+        assert running.total() <= at_once
+        assert max(running.values(), default=0) <= of_each
+        may_start = [key for key in due if due[key] and running[key] < of_each]
+        assert len(taken) == demand or running.total() == at_once or not may_start
+
+
+def counted(tables: Tables, state: str) -> Counter[str | None]:
+    """The jobs in a state by their partitions."""
+    rows = tables.rows("select limit_key, suspicions from jobs where state = ?", state)
+    return Counter(row["limit_key"] for row in rows if state == "executing" or not row["suspicions"])
 
 
 @only_on_postgres
