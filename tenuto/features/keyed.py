@@ -36,11 +36,20 @@ def check_parts(option: str, names: str | Iterable[str], whole: Collection[str] 
 
     Raises InvalidJob for another word, or for none.
     """
-    listed: Iterable[Any] = [names] if isinstance(names, str) else names if isinstance(names, Iterable) else ()
-    found = tuple(sorted({_checked(option, name, whole) for name in listed}))
+    found = tuple(sorted({_checked(option, name, whole) for name in listed(names)}))
     if not found:
         raise InvalidJob(f"{option}= names nothing; give at least one of {_shown(whole)}")
     return found
+
+
+def listed(given: Any) -> list[Any]:
+    """What an option was given, as a list: one text is one, and what is no list of anything is itself the one."""
+    if isinstance(given, str):
+        return [given]
+    try:
+        return list(given)
+    except TypeError:
+        return [given]
 
 
 def _checked(option: str, name: Any, whole: Collection[str]) -> str:
@@ -80,7 +89,7 @@ def key_of(worker: str | None, parts: Mapping[str, Any], hash_key: bytes | None 
 
 def _ordered(found: dict[str, Any]) -> dict[str, Any]:
     """What the codec holds as a list of keys and values, in the order of the keys."""
-    if isinstance(items := found.get("$dict"), list) and len(found) == 1:
-        pairs = cast("list[Any]", items)
-        return {"$dict": sorted(zip(pairs[::2], pairs[1::2], strict=True), key=json.dumps)}
-    return found
+    if found.keys() != {"$dict"}:
+        return found
+    items = found["$dict"]
+    return {"$dict": sorted(zip(items[::2], items[1::2], strict=True), key=json.dumps)}

@@ -532,7 +532,7 @@ async def test_claims_at_the_same_time_never_exceed_a_limit(clock, open_database
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_whatever_happens_limits_hold_and_nothing_waits_that_may_start(clock, tables, seed):
-    """Jobs come, are claimed by two nodes, end in any way; nodes die; time passes. Both are checked after each claim."""
+    """Jobs come, are claimed by two nodes, end in any way; nodes die; time passes. Each claim is checked for both."""
     chance = random.Random(seed)
     at_once, of_each = chance.randint(1, 6), chance.randint(1, 3)
     await limit(clock, limit=at_once, partition_limit=of_each)
