@@ -9,6 +9,7 @@ from tenuto.features.unique import Unique
 from tenuto.function import job
 from tenuto.hooking import attach_hook, detach_hook
 from tenuto.job import Failure, Job, JobState
+from tenuto.limits import Limits, Queue, Rate
 from tenuto.options import Deadline
 from tenuto.outcome import Cancel, Discard, Record, Snooze
 from tenuto.worker import Worker
@@ -24,6 +25,9 @@ __all__ = [
     "HookState",
     "Job",
     "JobState",
+    "Limits",
+    "Queue",
+    "Rate",
     "Record",
     "Snooze",
     "Step",

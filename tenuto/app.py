@@ -14,6 +14,7 @@ from tenuto.errors import ConfigError, EmptyFilter, JobNotFound, NotStarted, Wro
 from tenuto.features.feature import fold_store
 from tenuto.handles import QueueHandle, WorkflowHandle, status_of
 from tenuto.job import AVAILABLE, Duration, Job, JobState, id_of, seconds
+from tenuto.limits import Queue
 from tenuto.options import as_jobs
 from tenuto.runtime.crew import Crew
 from tenuto.runtime.elsewhere import Executors, check_executors
@@ -34,8 +35,8 @@ AnyJob: TypeAlias = Job[Any, Any]
 
 
 class Tenuto:
-    """An app: the door to one database of jobs. With `queues` (slots by name) it works on them, without it only
-    enqueues, waits and steers.
+    """An app: the door to one database of jobs. With `queues` (slots by name, or a Queue) it works on them, without
+    it only enqueues, waits and steers.
 
     Nothing is connected before `async with` or `start()`. `url` is `sqlite:///file.db` or `postgresql://…`; every
     argument that is left out comes from the environment (`TENUTO_URL`, …), `tenuto.toml` or `pyproject.toml`.
@@ -46,7 +47,7 @@ class Tenuto:
         self,
         url: str | None = None,
         *,
-        queues: Mapping[str, int] | None = None,
+        queues: Mapping[str, int | Queue] | None = None,
         cron: Mapping[str, Mapping[str, object]] | None = None,
         name: str | None = None,
         schema: str | None = None,
@@ -180,7 +181,7 @@ class Tenuto:
         numbers = [number for number, _ in self.database.scripts if number]
         return await self.database.migrate(upkeep.migrate, numbers, only_empty=only_empty)
 
-    async def _work_on(self, queues: Mapping[str, int]) -> None:
+    async def _work_on(self, queues: Mapping[str, int | Queue]) -> None:
         config = self.config
         self._crew = Crew(
             self,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Self, cast
 from urllib.parse import unquote, urlsplit
 
 from pydantic import (
@@ -30,13 +30,13 @@ from pydantic_settings import (
 )
 
 from tenuto.cron import Cron
-from tenuto.errors import ConfigError
+from tenuto.errors import ConfigError, InvalidLimit
 from tenuto.features.recurring import CATCH_UP, checked_catch_up
 from tenuto.job import check_name, seconds
+from tenuto.limits import MOST_SLOTS, Queue
 
 DEFAULT_URL: Final = "sqlite:///tenuto.db"
 DEFAULT_SLOTS: Final = 10
-MOST_SLOTS: Final = 100_000
 PREFIX: Final = "tenuto_"
 
 
@@ -56,11 +56,21 @@ def _queues(given: Any) -> Any:
 
 
 def _without_truth(given: Any) -> Any:
-    """The same; True and False would count as 1 and 0. What is no mapping is told of by the type."""
-    for name, slots in getattr(given, "items", tuple)():
+    """The same, with tables as Queues. True and False would count as 1 and 0; what is no mapping is told of later."""
+    if not isinstance(given, Mapping):
+        return given
+    queues = cast("Mapping[str, Any]", given)
+    for name, slots in queues.items():
         if isinstance(slots, bool):
             raise ValueError(f"queue {name!r} has {slots} slots; give a number, 1 to {MOST_SLOTS:,}")
-    return given
+    return {name: _queue(name, queue) if isinstance(queue, Mapping) else queue for name, queue in queues.items()}
+
+
+def _queue(name: str, fields: Any) -> Queue:
+    try:
+        return Queue.of(fields)
+    except InvalidLimit as fault:
+        raise ValueError(f"queue {name!r}: {fault}") from None
 
 
 def _crons(given: Any) -> Any:
@@ -109,7 +119,7 @@ class Config(BaseSettings):
     url: str = Field(DEFAULT_URL, repr=False)  # may hold a password
     name: str = "tenuto"  # of this instance, one of perhaps several in a process
     namespace: str = Field("tenuto", alias="schema")  # the schema that holds the tables on PostgreSQL
-    queues: Annotated[dict[str, int], NoDecode, BeforeValidator(_queues)] = {}
+    queues: Annotated[dict[str, int | Queue], NoDecode, BeforeValidator(_queues)] = {}
     cron: Annotated[
         dict[str, CronSetting], NoDecode, BeforeValidator(_crons)
     ] = {}  # entries by name, beside those in the code
@@ -149,10 +159,10 @@ class Config(BaseSettings):
 
     @field_validator("queues")
     @classmethod
-    def _check_queues(cls, queues: dict[str, int]) -> dict[str, int]:
+    def _check_queues(cls, queues: dict[str, int | Queue]) -> dict[str, int | Queue]:
         for name, slots in queues.items():
             check_name("queue", name)
-            if not 1 <= slots <= MOST_SLOTS:
+            if isinstance(slots, int) and not 1 <= slots <= MOST_SLOTS:
                 raise ValueError(f"queue {name!r} has {slots} slots; 1 to {MOST_SLOTS:,} are possible")
         return queues
 

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 from uuid_utils import uuid7
 
 from tenuto.errors import DefinitionError, DuplicateWorker, UnknownWorker
-from tenuto.features.aliases import learn
+from tenuto.features.aliases import canonical, learn
 from tenuto.features.built import OPTIONS, built
 from tenuto.features.feature import Feature, Process, fold_new, nest, overriding, ranked
 from tenuto.features.hooks import WorkerHooks
@@ -120,7 +120,11 @@ def storing(job: Job[Any, Any]) -> tuple[Feature, ...]:
     """The features that shape what is stored of a job; of a worker that this process does not know, none of its own."""
     known = _registry.get(job.worker)
     features = known.storing if known else ()
-    return features if job.unique is None else (*features, UniqueJobs(job.worker, known.features if known else ()))
+    return (
+        features
+        if job.unique is None
+        else (*features, UniqueJobs(canonical(job.worker), known.features if known else ()))
+    )
 
 
 def registered() -> Mapping[str, Definition]:

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from tenuto.limits import Limits
 from tenuto.runtime.node import Node
-from tenuto.storage import reading, upkeep
+from tenuto.storage import limited, reading, upkeep
 from tenuto.storage.database import Database
 
 
@@ -52,7 +53,9 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """One queue: its jobs by state, what operators asked of it on all nodes and on single ones, and who works on it."""
+    """One queue: its jobs by state, what operators asked of it on all nodes and on single ones, its limits, and who
+    works on it.
+    """
 
     name: str
     jobs: Mapping[str, int]
@@ -62,6 +65,9 @@ class QueueStatus:
     slots: int | None  # on each node; None: as each was configured
     asked: tuple[reading.QueueSettings, ...]  # of single nodes
     nodes: tuple[str, ...]  # ids of the live ones
+    limits: Limits = field(default_factory=Limits)  # over all nodes
+    limits_asked: bool = False  # whether an operator said them
+    tokens: int | None = None  # how many may start at once by its rate
 
 
 _ADVICE = "report it with the ids: no run of this version should leave it"
@@ -143,10 +149,16 @@ async def queues(database: Database) -> list[QueueStatus]:
     for node in await nodes(database):
         for queue in node.queues:
             at_work.setdefault(queue, []).append(node.node)
-    return [
+    limits = await database.read(limited.limits)
+    found = [
         _queue_status(name, jobs.get(name, {}), oldest.get(name), asked.get(name, {}), at_work.get(name, []))
-        for name in sorted({*jobs, *asked, *at_work})
+        for name in sorted({*jobs, *asked, *at_work, *limits})
     ]
+    return [_limited(queue, limits[queue.name]) if queue.name in limits else queue for queue in found]
+
+
+def _limited(queue: QueueStatus, said: limited.QueueLimits) -> QueueStatus:
+    return replace(queue, limits=said.limits, limits_asked=said.is_asked, tokens=said.tokens)
 
 
 def _queue_status(

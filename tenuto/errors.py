@@ -3,6 +3,7 @@
 TenutoError
 ├── ConfigError             an option, a URL or a setting that cannot be used
 │   ├── InvalidUrl              the database's address cannot be understood
+│   ├── InvalidLimit            slots, a limit or a rate of a queue are out of their range
 │   └── MissingExtra            a library of an optional extra is not installed
 ├── DefinitionError         something a program declares is wrong
 │   ├── InvalidJob              an option of a worker or a job is out of its range
@@ -64,6 +65,10 @@ class ConfigError(TenutoError):
 
 class InvalidUrl(ConfigError):
     """The database's address cannot be understood."""
+
+
+class InvalidLimit(ConfigError, ValueError):
+    """Slots, a limit or a rate of a queue are out of their range."""
 
 
 class MissingExtra(ConfigError):

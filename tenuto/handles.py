@@ -5,13 +5,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
+from types import EllipsisType
 from typing import Any, Final
 
 from tenuto import codec
 from tenuto.errors import InvalidRequest, NoResult, StepNotFound, StorageUnavailable, WaitTimedOut, WorkflowNotFound
 from tenuto.job import Duration, check_name, seconds
+from tenuto.limits import Limits, Rate
 from tenuto.runtime.notifier import Notifier
-from tenuto.storage import reading, steer
+from tenuto.storage import limited, reading, steer
 from tenuto.storage.database import Database, Hint
 from tenuto.workflow import StepStatus, WorkflowStatus
 
@@ -122,6 +124,35 @@ class QueueHandle:
     async def stop(self, *, node: str | None = None) -> None:
         """Work on it no more, until `start`: running jobs get the grace, then go back unspent."""
         await self._ask(node, running=False)
+
+    async def limit(
+        self,
+        limit: int | EllipsisType | None = ...,
+        *,
+        rate: Rate | EllipsisType | None = ...,
+        partition_limit: int | EllipsisType | None = ...,
+        partition_rate: Rate | EllipsisType | None = ...,
+    ) -> Limits:
+        """Limit it over all nodes, whatever programs say, until `forget_limits`; what holds from now on.
+
+        `limit` is how many of its jobs run at once, `rate` how many start; the other two say the same of each
+        partition. None lifts a limit, and what is left out stays as it is. Raises InvalidLimit.
+        """
+        given = {"limit": limit, "rate": rate, "partition_limit": partition_limit, "partition_rate": partition_rate}
+        changes: dict[str, Any] = {key: one for key, one in given.items() if one is not ...}
+        wished = await self._database.run(limited.ask, self.name, changes)
+        self._notifier.tell([Hint("signal", self.name)])
+        return wished
+
+    async def forget_limits(self) -> None:
+        """Take back what `limit` said: the limits are those of the programs again."""
+        await self._database.run(limited.forget, self.name)
+        self._notifier.tell([Hint("signal", self.name)])
+
+    async def limits(self) -> Limits:
+        """What holds for it over all nodes."""
+        found = (await self._database.read(limited.limits)).get(self.name)
+        return Limits() if found is None else found.limits
 
     async def _ask(self, node: str | None, **asked: Any) -> None:
         where = "" if node is None else check_name("node", node)

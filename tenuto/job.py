@@ -129,6 +129,7 @@ class Job(Generic[Args, Result]):
     workflow_id: str | None = None
     unique: object | None = field(default=None, repr=False, compare=False)  # a Unique: what may not be there twice
     unique_key: str | None = field(default=None, repr=False, compare=False)  # what it keeps others out by, as JSON
+    partition: str | None = field(default=None, repr=False)  # the key of its share of its queue's limits
     existing: bool = field(default=False, repr=False)  # enqueue found it already stored
     error: BaseException | None = field(default=None, repr=False, compare=False)  # for after_process: what was raised
     signal: Signal | None = field(default=None, repr=False, compare=False)

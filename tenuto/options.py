@@ -49,6 +49,7 @@ class WorkerOptions(TypedDict, total=False):
     catch_up: Duration  # how old a minute of the cron may be that is made up for
     hooks: Iterable[object]  # each with some of before_new, before_process, after_process, on_cancelled, on_discarded
     unique: Unique | bool | None  # one at a time of those that are alike; True: a Unique as it comes
+    partition: str | Iterable[str] | None  # what jobs have in common that share a part of their queue's limits
 
 
 class JobOptions(TypedDict, total=False):

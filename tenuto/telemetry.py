@@ -23,6 +23,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "queue.split": "queue, count, error: the database refused a batch, which was cut in two",
         "queue.quarantine": "queue, id, error: one row it would not take, discarded with the reason",
         "queue.signal": "queue, paused, limit: what an operator asked for was taken up",
+        "queue.limits": "queue, limits: what holds over all nodes was taken up, in words; empty: nothing",
         "stager.stage": "count, queues",
         "stager.overdue": "count: jobs cancelled, since they waited past their deadline, with the steps behind them",
         "lifeline.rescue": "count, discarded, nodes",

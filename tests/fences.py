@@ -310,6 +310,48 @@ FENCES = [
         "if True:",
         "tests/stories/test_afar.py::test_a_job_that_kills_its_process_three_times_is_discarded_and_the_99_beside_it_complete",
     ),
+    Fence(
+        "Claims from a queue with limits take turns, so that none exceeds them",
+        "storage/sql/postgres/lock_limits.sql",
+        r"for update of l",
+        "",
+        "tests/storage/test_limited.py::test_claims_at_the_same_time_never_exceed_a_limit",
+    ),
+    Fence(
+        "What runs counts against a limit, whoever holds it",
+        f"{SQL}/free_partitions.sql",
+        r"p\.id is null or ",
+        "",
+        "tests/storage/test_limited.py::test_a_job_whose_producer_is_gone_counts_until_it_is_rescued",
+    ),
+    Fence(
+        "Partitions of a queue are served in turn",
+        f"{SQL}/spend_limits.sql",
+        r"turn = (%\(turn\)s|:turn)",
+        "turn = turn",
+        "tests/storage/test_limited.py::test_partitions_are_served_in_turn",
+    ),
+    Fence(
+        "A cancelled thread keeps its place under a limit until it returns",
+        "runtime/producer.py",
+        r"and not \(outcome is STOPPED and self\.cursor\.is_capped\)",
+        "",
+        "tests/stories/test_limits.py::test_a_cancelled_thread_keeps_its_place_under_a_limit_until_it_returns",
+    ),
+    Fence(
+        "A slot that one node frees is taken by another at once",
+        "runtime/producer.py",
+        r"if self\.cursor\.is_capped:",
+        "if False:",
+        "tests/stories/test_limits.py::test_a_slot_that_one_node_frees_is_taken_by_another_at_once",
+    ),
+    Fence(
+        "A node that sleeps with a queue's limits in hand holds it up for seconds",
+        "storage/sql/postgres/lock_limits.sql",
+        r"'5s'",
+        "'600s'",
+        "tests/storage/test_limited.py::test_a_session_that_sleeps_with_the_limits_in_hand_is_ended",
+    ),
 ]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tenuto import Tenuto
+from tenuto import Queue, Rate, Tenuto
 from tenuto.config import Config
 from tenuto.errors import ConfigError, InvalidUrl
 
@@ -141,6 +141,38 @@ async def test_an_open_app_cannot_be_configured():
     async with Tenuto() as app:
         with pytest.raises(ConfigError, match="the app is open"):
             app.configure(name="other")
+
+
+# ── queues with limits ────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_queue_in_a_file_may_be_a_table_with_limits(write):
+    write("tenuto.toml", '[queues]\na = 2\nb = { slots = 5, limit = 3, rate = "60/m" }\n')
+
+    assert load().queues == {"a": 2, "b": Queue(5, limit=3, rate=Rate(60, per=60))}
+
+
+def test_queues_with_limits_survive_another_setting():
+    app = Tenuto(queues={"a": Queue(5, limit=3, partition_rate=Rate(60, per=60, burst=2))})
+
+    app.configure(grace=2)
+
+    assert app.config.queues == {"a": Queue(5, limit=3, partition_rate=Rate(60, per=60, burst=2))}
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ("{ slots = 0 }", "queue 'a': slots=0 is out of range"),
+        ("{ limit = 3, speed = 1 }", "a queue has no 'speed'"),
+        ('{ rate = "often" }', "'often' is no rate; write it like 60/m"),
+        ("{ partition_limit = true }", "partition_limit=True is out of range"),
+    ],
+)
+def test_a_queue_that_cannot_be_is_refused(write, table, told):
+    write("tenuto.toml", f"[queues]\na = {table}\n")
+
+    assert told in refusal()
 
 
 # ── how they are written ──────────────────────────────────────────────────────────────────────────

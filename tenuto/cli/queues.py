@@ -1,4 +1,4 @@
-"""`tenuto queues`: list them, and pause, resume, scale, start or stop one."""
+"""`tenuto queues`: list them, and pause, resume, scale, limit, start or stop one."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, Final, TypeAlias
@@ -14,10 +14,22 @@ from tenuto.doctor import NodeHealth, QueueStatus
 from tenuto.errors import TenutoError
 from tenuto.handles import QueueHandle
 from tenuto.job import JobState
+from tenuto.limits import Rate
 
 Name: TypeAlias = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue.")]
 Slots: TypeAlias = Annotated[
     int, typer.Argument(metavar="SLOTS", min=1, max=100_000, help="How many jobs at once, on each node.")
+]
+
+AtOnce: TypeAlias = Annotated[str | None, typer.Argument(metavar="[LIMIT]", help="How many jobs run at once.")]
+RateOption: TypeAlias = Annotated[
+    str | None, typer.Option("--rate", metavar="RATE", help="How many jobs start: 60/m, 10/s, 100/5m, 60/m burst 1.")
+]
+PartitionLimit: TypeAlias = Annotated[
+    str | None, typer.Option("--partition-limit", metavar="LIMIT", help="How many of each partition run at once.")
+]
+PartitionRate: TypeAlias = Annotated[
+    str | None, typer.Option("--partition-rate", metavar="RATE", help="How many of each partition start.")
 ]
 
 HEADS: Final[Mapping[JobState, str]] = {
@@ -32,7 +44,7 @@ HEADS: Final[Mapping[JobState, str]] = {
 }
 
 commands = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="List queues; pause, resume, scale, start and stop them."
+    no_args_is_help=True, rich_markup_mode=None, help="List queues; pause, resume, scale, limit, start and stop them."
 )
 
 
@@ -60,6 +72,9 @@ def _whole(queue: QueueStatus) -> dict[str, Any]:
         "running": queue.running,
         "slots": queue.slots,
         "nodes": queue.nodes,
+        "limits": {name: _told(value) for name, value in queue.limits._asdict().items()},
+        "limits_asked": queue.limits_asked,
+        "tokens": queue.tokens,
         "asked_of_nodes": [
             {"node": one.node, "paused": one.paused, "running": one.running, "slots": one.slots} for one in queue.asked
         ],
@@ -69,13 +84,15 @@ def _whole(queue: QueueStatus) -> dict[str, Any]:
 def _print_list(queues: list[QueueStatus]) -> None:
     """A column for each state in which there is any job at all."""
     states = [state for state in HEADS if any(queue.jobs.get(state) for queue in queues)]
-    made = table("queue", ">nodes", *(f">{HEADS[state]}" for state in states), ">oldest", "~asked")
+    limits = ["limits"] if any(any(queue.limits) or queue.limits_asked for queue in queues) else []
+    made = table("queue", ">nodes", *(f">{HEADS[state]}" for state in states), ">oldest", *limits, "~asked")
     for queue in queues:
         made.add_row(
             clean(queue.name),
             _nodes(queue),
             *(_count(state, queue.jobs.get(state, 0)) for state in states),
             ago(queue.oldest_available).removesuffix(" ago"),
+            *(_limits(queue) for _ in limits),
             _asked(queue),
         )
     say(made)
@@ -88,6 +105,24 @@ def _nodes(queue: QueueStatus) -> Text:
 
 def _count(state: str, jobs: int) -> Text:
     return Text(f"{jobs:,}", style_of(state) if jobs else FAINT)
+
+
+def _limits(queue: QueueStatus) -> Text:
+    """What holds over all nodes, how much of it is used, and whether an operator said it."""
+    limits, running = queue.limits, queue.jobs.get("executing", 0)
+    told = [
+        f"{running}/{limits.limit} at once" if limits.limit is not None else "",
+        f"{limits.rate} ({queue.tokens} left)" if limits.rate is not None else "",
+        str(limits._replace(limit=None, rate=None)),
+        "none" if not any(limits) and queue.limits_asked else "",
+        "asked" if queue.limits_asked else "",
+    ]
+    is_full = limits.limit is not None and running >= limits.limit
+    return Text(", ".join(filter(None, told)), "yellow" if is_full else "")
+
+
+def _told(limit: int | Rate | None) -> int | str | None:
+    return str(limit) if isinstance(limit, Rate) else limit
 
 
 def _asked(queue: QueueStatus) -> Text:
@@ -134,6 +169,44 @@ def scale(
             raise TenutoError("give SLOTS, or --forget to go back to what each node was configured with")
     told = "scaled as configured" if forget else f"scaled to {slots} slots"
     _tell(context, queue, node, lambda handle: handle.scale(slots, node=node), told)
+
+
+@commands.command()
+def limit(
+    context: typer.Context,
+    queue: Name,
+    at_once: AtOnce = None,
+    rate: RateOption = None,
+    partition_limit: PartitionLimit = None,
+    partition_rate: PartitionRate = None,
+    forget: Annotated[bool, typer.Option("--forget", help="Instead: as programs say.")] = False,
+) -> None:
+    """Limit a queue over all nodes: how many run at once, how many start; `none` lifts a limit."""
+    words = {"limit": at_once, "rate": rate, "partition_limit": partition_limit, "partition_rate": partition_rate}
+    given = {name: word for name, word in words.items() if word is not None}
+    with helpful():
+        if bool(given) == forget:
+            raise TenutoError("give a limit, or --forget to go back to what programs say")
+        limits: dict[str, Any] = {name: _limit_of(name, word) for name, word in given.items()}
+
+    async def do(app: Tenuto) -> str:
+        handle = app.queue(queue)
+        if forget:
+            await handle.forget_limits()
+            return str(await handle.limits())
+        return str(await handle.limit(**limits))
+
+    say(Text(f"{clean(queue)} over all nodes: {ask(context, do) or 'no limit'}"))
+
+
+def _limit_of(name: str, word: str) -> int | Rate | None:
+    if word == "none":
+        return None
+    if name in ("rate", "partition_rate"):
+        return Rate.parse(word)
+    if not word.isdecimal():
+        raise TenutoError(f"{word!r:.80} is no limit; give a whole number, or none")
+    return int(word)
 
 
 @commands.command()

@@ -1,17 +1,22 @@
 """Built: the features that a worker's options ask for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from tenuto.errors import InvalidJob
 from tenuto.features.deadline import Deadlines
 from tenuto.features.feature import Feature
+from tenuto.features.partition import partitioned
 from tenuto.features.recurring import recurring
 
-Maker: TypeAlias = Callable[[Mapping[str, Any]], Feature]
+Maker: TypeAlias = Callable[[Mapping[str, Any], Sequence[Feature]], Feature]
 
-MAKERS: Final[Mapping[str, Maker]] = {"cron": recurring, "deadline": lambda _: Deadlines()}
-"""Who makes the feature that an option asks for; it is given all of the worker's options."""
+MAKERS: Final[Mapping[str, Maker]] = {
+    "cron": lambda options, _: recurring(options),
+    "deadline": lambda _options, _made: Deadlines(),
+    "partition": lambda options, made: partitioned(options["partition"], made),
+}
+"""Who makes the feature that an option asks for. It is given all of the worker's options, and what was made before."""
 
 WITH: Final = {"timezone": "cron", "catch_up": "cron"}
 """Options that only mean something with another one."""
@@ -25,4 +30,8 @@ def built(options: Mapping[str, Any]) -> tuple[Feature, ...]:
     for name, needed in WITH.items():
         if name in options and needed not in options:
             raise InvalidJob(f"{name}= says something of {needed}=, which is missing")
-    return tuple(make(options) for name, make in MAKERS.items() if options.get(name) is not None)
+    made: list[Feature] = []
+    for name, make in MAKERS.items():
+        if options.get(name) is not None:
+            made.append(make(options, made))
+    return tuple(made)

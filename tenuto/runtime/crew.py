@@ -12,6 +12,7 @@ from tenuto.context import Needs, Running
 from tenuto.definition import registered
 from tenuto.errors import StaleAttempt, StorageError, StorageUnavailable
 from tenuto.job import Job
+from tenuto.limits import Queue
 from tenuto.runtime.children import Children
 from tenuto.runtime.elsewhere import Elsewhere, Executors, check_places
 from tenuto.runtime.executor import Executor
@@ -26,7 +27,7 @@ from tenuto.runtime.pruner import Pruner
 from tenuto.runtime.scheduler import Entries, Scheduler
 from tenuto.runtime.service import Service
 from tenuto.runtime.stager import Stager
-from tenuto.storage import reading
+from tenuto.storage import limited, reading
 
 
 class Crew:
@@ -68,18 +69,22 @@ class Crew:
         self._starting: set[str] = set()
         self._stopping = False
 
-    async def start(self, queues: Mapping[str, int]) -> None:
-        """Join with `queues` (slots by name) and work until `stop`.
+    async def start(self, queues: Mapping[str, int | Queue]) -> None:
+        """Join with `queues` (slots by name, or a Queue) and work until `stop`.
 
-        Raises StorageUnavailable, InvalidCron and ConfigError.
+        What a Queue says of limits is kept before the first job is claimed. Raises StorageUnavailable, InvalidCron and
+        ConfigError.
         """
         self._entries.check()
         check_places(self._executors, queues)
+        slots = {name: queue if isinstance(queue, int) else queue.slots for name, queue in queues.items()}
+        said = {name: queue.limits for name, queue in queues.items() if isinstance(queue, Queue)}
         self.node.on_fenced = self._fenced
         self.node.workers = tuple(registered())
-        await self.node.join(queues)
-        telemetry.emit("node.start", node=self.node.id, queues=dict(queues))
-        await self._add(queues)
+        await self.node.database.run(limited.configure, said)
+        await self.node.join(slots)
+        telemetry.emit("node.start", node=self.node.id, queues=slots)
+        await self._add(slots)
         await self._scheduler.declare()
         Children.contain(asyncio.get_running_loop())
         self._deaf = self._notifier.subscribe(self._poller.hear)

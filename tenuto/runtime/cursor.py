@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from tenuto.storage import store
 from tenuto.storage.store import AnyJob
@@ -21,6 +21,9 @@ class Cursor:
     last one ended. What becomes due before that place (a retry, a released step) waits for the next claim from the
     head, a second at most.
     """
+
+    is_capped = False  # whether other nodes wait for what ends here
+    claim_suspect: ClassVar[Callable[..., Any]] = staticmethod(store.claim_suspect)
 
     def __init__(self) -> None:
         self._places: dict[int, tuple[datetime, str]] = {}  # by priority

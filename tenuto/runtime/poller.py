@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Final
 
+from tenuto import telemetry
+from tenuto.limits import Limits
+from tenuto.runtime.limited import cursor_for
 from tenuto.runtime.node import Node
 from tenuto.runtime.producer import Producer
 from tenuto.runtime.service import Service
@@ -78,6 +81,16 @@ class Poller(Service):
         if queue.running is False:
             self._on_stop(queue.name)
             return
+        self._limit(producer, Limits.decode(queue.limits))
         producer.obey(paused=queue.paused, limit=queue.slots)
         if queue.due or queue.suspect:
             producer.wake(suspects=queue.suspect)
+
+    @staticmethod
+    def _limit(producer: Producer, limits: Limits) -> None:
+        """Let a producer claim as the limits of its queue say."""
+        cursor = cursor_for(limits, producer.cursor, producer.wake)
+        if cursor is not producer.cursor:
+            producer.cursor = cursor
+            telemetry.emit("queue.limits", queue=producer.queue, limits=str(limits))
+            producer.wake(suspects=True)

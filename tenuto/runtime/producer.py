@@ -48,7 +48,7 @@ class Producer:
         self._wanted = asyncio.Event()  # something may be due
         self._changed = asyncio.Event()  # a slot, a setting or the node's state may have changed
         self._given = asyncio.Event()  # there are acks
-        self._cursor = Cursor()
+        self.cursor = Cursor()
         self._suspects = True  # a suspect may be due
         self._in_doubt = False  # a claim's answer may have been lost
         self._stopping = False
@@ -196,7 +196,7 @@ class Producer:
     async def _claim_others(self, room: int, producer: str) -> list[AnyJob]:
         if room <= 0:
             return []
-        return await self._cursor.claim(self._node.database.run, self.queue, room, producer, self._node.id)
+        return await self.cursor.claim(self._node.database.run, self.queue, room, producer, self._node.id)
 
     async def _claim_suspect(self, producer: str) -> list[AnyJob]:
         """At most one job that was running when a process died, while this process runs no other such job."""
@@ -205,7 +205,7 @@ class Producer:
         self._node.suspect = self.queue
         jobs: list[AnyJob] = []
         try:
-            jobs = await self._node.database.run(store.claim_suspect, self.queue, producer, self._node.id)
+            jobs = await self._node.database.run(self.cursor.claim_suspect, self.queue, producer, self._node.id)
         finally:
             self._node.suspect = jobs[0].id if jobs else None
         self._suspects = bool(jobs)
@@ -287,8 +287,11 @@ class Producer:
         asyncio.get_running_loop().call_later(GRACE_FOR_STOPPED, self._abandon, attempt, outcome)
 
     def _abandon(self, attempt: Attempt, outcome: Stopped | Released | Cancel) -> None:
-        """Settle an attempt that was told to stop and did not. It keeps its slot; its writes are refused."""
-        if not attempt.is_settled:
+        """Settle an attempt that was told to stop and did not. It keeps its slot; its writes are refused.
+
+        Not a cancelled one whose place others would take: its queue has a limit, and counts it until it ends.
+        """
+        if not attempt.is_settled and not (outcome is STOPPED and self.cursor.is_capped):
             telemetry.emit("job.abandoned", job=attempt.job)
             self._give(attempt, attempt.ack or settle(attempt.job, outcome))
             self._changed.set()
@@ -337,6 +340,8 @@ class Producer:
         if telemetry.heard("queue.ack"):
             took = time.monotonic() - began
             telemetry.emit("queue.ack", queue=self.queue, count=len(acks), stale=stale, duration=took)
+        if self.cursor.is_capped:
+            settled.due.add(self.queue)  # there is room, for other nodes too
         tell_settled(self._notifier, settled)
 
     async def _split(self, acks: Sequence[Ack], error: StorageRejected) -> Sequence[Ack]:

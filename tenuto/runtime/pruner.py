@@ -6,7 +6,7 @@ from typing import ClassVar
 from tenuto import telemetry
 from tenuto.runtime.node import Node
 from tenuto.runtime.service import Service
-from tenuto.storage import crons, upkeep
+from tenuto.storage import crons, limited, upkeep
 
 
 class Pruner(Service):
@@ -21,10 +21,11 @@ class Pruner(Service):
         self._keep_workflows = keep_workflows
 
     async def tick(self) -> None:
-        """Delete one batch of each, and come again soon when there may be more."""
+        """Delete one batch of each, forget full buckets, and come again soon when there may be more."""
         jobs = await self.database.run(upkeep.prune_jobs, self._keep_jobs)
         workflows = await self.database.run(upkeep.prune_workflows, self._keep_workflows)
         await self.database.run(crons.prune)
+        await self.database.run(limited.prune_rates)
         if jobs or workflows:
             telemetry.emit("pruner.prune", jobs=jobs, workflows=workflows)
         if jobs >= upkeep.PRUNED_AT_ONCE or workflows >= upkeep.WORKFLOWS_PRUNED_AT_ONCE:

@@ -44,6 +44,7 @@ WAIT_FOR_LINE: Final = 5.0  # seconds for a free connection of the pool
 # 300,000 jobs: 2,240 ms against 75).
 PREPARED: Final = frozenset(
     {"enqueue", "claim", "claim_behind", "ack", "reach", "needs", "settle_nodes", "meet", "release", "settle_workflows"}
+    | {"lock_limits", "free_partitions", "claim_limited", "spend_limits"}
 )
 PLANS_SERVE: Final = 1.0  # seconds
 BUSY: Final = 4  # such statements of a line within that time, after which it prepares: to do so takes two more trips

@@ -170,6 +170,7 @@ CHECKS: Final = {
     "doctor_executing": "a running job is held by a live node",
     "doctor_fates": "a step's fate is how its job ended",
     "doctor_workflows": "a workflow's counts are its steps' fates, and it is finished when they are",
+    "doctor_limits": "no more of a queue's jobs run at once than its limit allows",
 }
 """The invariants that can be checked on a live database, by the statement that finds what breaks them."""
 

@@ -143,6 +143,8 @@ def _document(job: AnyJob) -> dict[str, Any]:
         document["unique"] = job.unique_key
     if job.deadline is not None or job.deadline_at is not None:
         document |= deadline_of(job)
+    if job.partition is not None:
+        document["limit_key"] = job.partition
     return document
 
 
@@ -184,16 +186,20 @@ def claim(
     else:
         places = [{"priority": rank, "at": micros(at - EPOCH), "id": id} for rank, (at, id) in behind.items()]
         rows = yield last("claim_behind", **asked, places=places)
-    return sorted((to_job(row, Signal()) for row in rows), key=_urgency)
+    return sorted((to_job(row, Signal()) for row in rows), key=urgency)
 
 
-def claim_suspect(queue: str, producer: str, node: str) -> Verb[list[AnyJob]]:
-    """Like `claim`, for one job that was running when a process died; such jobs never run side by side."""
-    rows = yield last("claim_suspect", queue=queue, producer=producer, node=node)
+def claim_suspect(queue: str, producer: str, node: str, keys: Sequence[str] | None = None) -> Verb[list[AnyJob]]:
+    """Like `claim`, for one job that was running when a process died; such jobs never run side by side.
+
+    With `keys`, it is one of these partitions.
+    """
+    rows = yield last("claim_suspect", queue=queue, producer=producer, node=node, keys=keys)
     return [to_job(row, Signal()) for row in rows]
 
 
-def _urgency(job: AnyJob) -> tuple[Any, ...]:
+def urgency(job: AnyJob) -> tuple[Any, ...]:
+    """What sorts jobs as they are claimed."""
     return job.priority, job.scheduled_at, job.id
 
 

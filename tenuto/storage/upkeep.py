@@ -60,6 +60,7 @@ class QueuePoll(NamedTuple):
     slots: int | None  # None: as the node was configured
     due: bool
     suspect: bool
+    limits: str | None  # of the whole queue, as stored
 
 
 # ── leases ────────────────────────────────────────────────────────────────────────────────────────

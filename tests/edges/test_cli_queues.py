@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tenuto import Tenuto, Workflow, telemetry
+from tenuto import Queue, Rate, Tenuto, Workflow, telemetry
 from tests.edges.terminal import Ask, run_script
 from tests.kit import Obey, drain, eventually
 
@@ -68,6 +68,49 @@ async def test_a_queue_is_started_and_stopped_on_nodes_that_run(app, ask):
 
 async def done(app: Tenuto, id: str) -> bool:
     return (await app.fetch(id)).state == "completed"
+
+
+async def test_a_queue_is_limited_over_all_nodes_and_what_holds_is_listed(app, ask):
+    said = await ask("queues", "limit", "default", "3", "--rate", "60/m", "--partition-limit", "1")
+    more = await ask("queues", "limit", "default", "--rate", "none", "--partition-rate", "10/s burst 1")
+
+    asked = await queue_of(ask, "default")
+    assert said.out == "default over all nodes: 3 at once, 60/m, 1 of each partition at once\n"
+    assert more.out.startswith("default over all nodes: 3 at once, 1 of each partition at once, 10/s burst 1")
+    assert (asked["limits"], asked["limits_asked"], asked["tokens"]) == (
+        {"limit": 3, "rate": None, "partition_limit": 1, "partition_rate": "10/s burst 1"},
+        True,
+        None,
+    )
+    head, line = (await ask("queues", "list")).lines
+    assert "LIMITS" in head
+    assert "0/3 at once, 1 of each partition at once" in line
+
+
+async def test_limits_that_are_forgotten_are_those_of_programs(open_app, ask):
+    await open_app(queues={"default": Queue(10, limit=5, rate=Rate(60, per=60))})
+    await ask("queues", "limit", "default", "none")
+
+    forgotten = await ask("queues", "limit", "default", "--forget")
+
+    assert forgotten.out == "default over all nodes: 5 at once, 60/m\n"
+    assert "0/5 at once, 60/m (60 left)" in (await ask("queues", "list")).out
+
+
+async def test_a_limit_that_cannot_be_is_refused(app, ask):
+    refusals = [
+        await ask("queues", "limit", "default"),
+        await ask("queues", "limit", "default", "3", "--forget"),
+        await ask("queues", "limit", "default", "many"),
+        await ask("queues", "limit", "default", "0"),
+        await ask("queues", "limit", "default", "--rate", "60"),
+    ]
+
+    assert {said.code for said in refusals} == {2}
+    assert [
+        told in said.err for told, said in zip(["give a", "give a", "'many'", "limit=0", "60/m"], refusals, strict=True)
+    ] == [True] * 5
+    assert (await queue_of(ask, "default"))["limits"]["limit"] is None
 
 
 async def test_one_node_can_be_asked_alone(open_app, ask):

@@ -11,7 +11,10 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.string import TextLoader
 
-TABLES = ("jobs", "workflows", "workflow_nodes", "edges", "producers", "queues", "leases", "crons", "hook_outbox")
+TABLES = (
+    *("jobs", "workflows", "workflow_nodes", "edges", "producers", "queues", "leases", "crons", "hook_outbox"),
+    *("limits", "rates"),
+)
 KEYS = {
     "workflow_nodes": "job_id",
     "edges": "job_id, needs_id",
@@ -19,6 +22,8 @@ KEYS = {
     "leases": "name",
     "crons": "name",
     "hook_outbox": "at, job_id",
+    "limits": "queue",
+    "rates": "queue, limit_key",
 }
 
 Row = dict[str, Any]

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from tenuto.errors import StorageUnavailable
+from tenuto.limits import Limits, Rate
 from tenuto.outcome import DONE, GATED, Discard, Outcome, Record, settle
-from tenuto.storage import crons, overdue, steer, store, upkeep
+from tenuto.storage import crons, limited, overdue, steer, store, upkeep
 from tenuto.storage.database import Database, Verb
 from tests.storage.boundaries import Boundary, watched
 from tests.storage.build import (
@@ -85,6 +86,19 @@ def enqueue_workflow() -> Prepare:
 
     async def prepare(claimer: Claimer) -> Act:
         return partial(flow.enqueue)
+
+    return prepare
+
+
+def claim_limited() -> Prepare:
+    """From two partitions, by all that a queue can say; then nothing more may start."""
+    jobs = [job.replace(partition=key) for key in ("a", "b") for job in plain(2)]
+    said = Limits(2, Rate(60, per=60), 2, Rate(60, per=60))
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(limited.configure, {"default": said})
+        await claimer.database.run(store.enqueue, jobs)
+        return partial(limited.claim, "default", 10, claimer.id, claimer.node)
 
     return prepare
 
@@ -320,6 +334,7 @@ each_act = pytest.mark.parametrize(
             enqueue_of_unique_jobs,
             retry_of_unique_jobs,
             enqueue_workflow,
+            claim_limited,
             ack_plain,
             ack_that_releases_cascades_and_finishes,
             ack_of_the_last_of_two_parents,
@@ -405,7 +420,9 @@ async def test_a_verb_whose_answer_was_lost_can_be_run_again(bench: Bench):
 
 @only_on_postgres
 @pytest.mark.parametrize(
-    "make", [enqueue_workflow, ack_that_releases_cascades_and_finishes, rescue], ids=lambda make: make.__name__
+    "make",
+    [enqueue_workflow, claim_limited, ack_that_releases_cascades_and_finishes, rescue],
+    ids=lambda make: make.__name__,
 )
 async def test_a_verb_whose_line_was_cut_anywhere_can_be_run_again_by_another_process(bench: Bench, open_database):
     whole, boundaries = await bench.uncut()

@@ -9,8 +9,9 @@ from itertools import count
 from typing import Any
 
 from tenuto.job import Job
+from tenuto.limits import Limits, Rate
 from tenuto.outcome import DONE, GATED, Discard, Outcome, Record, settle
-from tenuto.storage import crons, overdue, reading, steer, store, upkeep
+from tenuto.storage import crons, limited, overdue, reading, steer, store, upkeep
 from tenuto.storage.crons import Declared
 from tests.storage.build import DAY, NOON, AnyJob, Flow, graph, new_id
 from tests.storage.examine import Examiner
@@ -72,6 +73,7 @@ def crowd(examiner: Examiner) -> None:
         examiner.fill(upkeep.lease, f"crowd{n}", "node", TTL)
         examiner.fill(steer.set_queue, f"crowd{n}", paused=True)
     examiner.fill(crons.register, [_declared(f"crowd{n}") for n in range(1_000)], [])
+    examiner.fill(limited.configure, {f"crowd{n}": Limits(1) for n in range(1_000)})
     examiner.analyse()
 
 
@@ -95,6 +97,7 @@ class Work:
         """Run every verb."""
         self.plain()
         self.behind()
+        self.limited()
         parts = (self.release, self.many_workflows, self.cascade, self.gate, self.steer, self.hooks, self.unique)
         for part in (*parts, self.upkeep, self.cron, self.deadlines):
             part()
@@ -130,6 +133,32 @@ class Work:
             jobs = [Job("w", queue=queue, meta=meta).replace(unique_key=json.dumps(key)) for key in keys]
             self.examiner.run(store.enqueue, jobs)
         self._ack(self._claim(queue), DONE)
+
+    def limited(self) -> None:
+        """Jobs of many partitions and of none, claimed as the limits of their queue allow."""
+        queue, jobs = next(self._queues), self._partitioned
+        said = Limits(2 * self.batch, Rate(10**5, per=1), self.batch, Rate(10**5, per=1))
+        self.examiner.run(limited.configure, {queue: said})
+        self.examiner.run(limited.ask, queue, {"limit": 3 * self.batch})
+        self.examiner.run(limited.forget, queue)
+        self.examiner.run(store.enqueue, jobs(queue, 10))
+        claimed = self._claim_limited(queue)
+        self.examiner.run(store.enqueue, jobs(queue, self.batch))
+        self._ack([*claimed, *self._claim_limited(queue)], DONE)
+        self.examiner.run(limited.limits)
+        self.examiner.run(limited.prune_rates)
+
+    def _partitioned(self, queue: str, partitions: int) -> list[AnyJob]:
+        """A batch of jobs of so many partitions, and some of none."""
+        jobs = [Job("w", {"n": n}, queue=queue) for n in range(self.batch)]
+        return [job.replace(partition=f"{n % partitions:x}" if n % 10 else None) for n, job in enumerate(jobs)]
+
+    def _claim_limited(self, queue: str, *, suspect: bool = False) -> list[AnyJob]:
+        self.producer = new_id()
+        self.examiner.run(upkeep.register, [_producer(self.producer, "node", queue)], TTL)
+        if suspect:
+            return list(self.examiner.run(limited.claim_suspect, queue, self.producer, "node"))
+        return list(self.examiner.run(limited.claim, queue, self.batch + 1, self.producer, "node").jobs)
 
     def release(self) -> None:
         """A workflow as wide as the batch: each step releases one, and all of them a join."""
@@ -242,6 +271,8 @@ class Work:
         self.examiner.run(upkeep.expire, [self.producer])
         self.examiner.run(upkeep.rescue, judge=True)
         self._claim(queue, suspect=True)
+        self.examiner.run(limited.configure, {queue: Limits(self.batch)})
+        self._claim_limited(queue, suspect=True)
 
     def prune(self) -> None:
         """What is old goes."""

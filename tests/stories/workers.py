@@ -45,6 +45,14 @@ async def linger(nth: int, seconds: float) -> None:
     _write("end", nth)
 
 
+@job(name="story.share", max_attempts=3, partition="args.account")
+async def share(nth: int, account: int, seconds: float) -> None:
+    """Like linger, of an account's share of its queue."""
+    _write("begin", nth)
+    await asyncio.sleep(seconds)
+    _write("end", nth)
+
+
 @job(name="story.dwell", max_attempts=3)
 def dwell(nth: int, seconds: float) -> None:
     """Leave a line, stay a while in a thread, leave another."""

@@ -1,5 +1,6 @@
--- claim_suspect: hand one due job that was running when a process died to a producer that runs no other such.
--- in:    queue text, producer uuid, node text, now timestamptz
+-- claim_suspect: hand one due job that was running when a process died to a producer that runs no other such;
+--                where :keys are given, one of these partitions.
+-- in:    queue text, producer uuid, node text, keys text[], now timestamptz
 -- out:   id uuid, state text, queue text, worker text, args text, meta text, tags text, errors text, attempt int,
 --        max_attempts int, priority int, epoch int, timeout bigint, inserted_at timestamptz, scheduled_at
 --        timestamptz, attempted_at timestamptz, attempted_by text, finished_at timestamptz, cancel_requested_at
@@ -15,6 +16,7 @@ due as materialized (
     where state = 'available'
         and suspicions > 0
         and queue = %(queue)s
+        and (%(keys)s::text[] is null or coalesce(limit_key, '') = any(%(keys)s::text[]))
         and exists (select 1 from {schema}.producers p, t where p.id = %(producer)s and p.expires_at > t.now)
     order by priority, scheduled_at, id
     limit 1

@@ -17,7 +17,7 @@ new as materialized (
 insert into jobs (
     id, state, queue, worker, args, meta, tags, max_attempts, priority, waiting_on, has_needs,
     has_dependents, workflow_id, timeout, inserted_at, scheduled_at, has_hooks,
-    unique_key, unique_states, unique_until, unique_held, deadline_at, deadline_force)
+    unique_key, unique_states, unique_until, unique_held, deadline_at, deadline_force, limit_key)
 select
     json_extract(job, '$.id'),
     case when json_extract(job, '$.state') = 'suspended' then 'suspended' when due > now then 'scheduled' else 'available' end,
@@ -35,7 +35,8 @@ select
     held is not null and instr(json_extract(held, '$.states'), case
         when json_extract(job, '$.state') = 'suspended' then 'suspended' when due > now then 'scheduled' else 'available' end) > 0,
     coalesce(json_extract(job, '$.deadline_at'), due + json_extract(job, '$.deadline')),
-    coalesce(json_extract(job, '$.deadline_force'), 0)
+    coalesce(json_extract(job, '$.deadline_force'), 0),
+    json_extract(job, '$.limit_key')
 from new
 where true
 on conflict do nothing
