@@ -20,6 +20,7 @@ class Needs:
     own: str | None = None
     unmet: int = 0  # needs that are not met: it should not have been claimed
     deferred: bool = False  # results were too large to come along, and are to be read before it starts
+    sealed: dict[str, str | Exception] = field(default_factory=dict)  # of which job a sealed one is, or why it stays so
 
 
 @dataclass(slots=True)

@@ -25,6 +25,7 @@ from typing import Any, TypeAlias
 from uuid_utils import uuid7
 
 from tenuto.errors import DefinitionError, DuplicateWorker, UnknownWorker
+from tenuto.features.built import BUILT, built
 from tenuto.features.feature import Feature, Process, fold_new, nest, overriding, ranked
 from tenuto.job import Job, Result
 from tenuto.options import JobOptions, WorkerOptions, checked
@@ -77,6 +78,11 @@ class Definition:
     def storing(self) -> tuple[Feature, ...]:
         """The features that shape what is stored, for `fold_store`."""
         return overriding(self.features, "before_store")
+
+    @cached_property
+    def giving_back(self) -> tuple[Feature, ...]:
+        """The features that shape an ack, the outermost last."""
+        return overriding(self.features, "before_ack")[::-1]
 
     @cached_property
     def observing(self) -> tuple[Feature, ...]:
@@ -132,10 +138,12 @@ def define(
         raise DefinitionError(f"the process of {name} is no function or method of Python; write a def")
     given = checked(options, WorkerOptions.__optional_keys__)
     own = {key: given.pop(key) for key in ("backoff", "reuse_result") if key in given}
+    asked = {key: given.pop(key) for key in BUILT if key in given}
     given.pop("name", None)
     template: Job[Any, Any] = Job(name, **given)
     origin, compiled = _origin(worker, code), unwrap(code).__code__
-    definition = Definition(template, invoke, iscoroutinefunction(code), ranked(features), origin, compiled, **own)
+    every = ranked([*features, *built(asked)])
+    definition = Definition(template, invoke, iscoroutinefunction(code), every, origin, compiled, **own)
     if name in _registry and _registry[name].origin != origin:
         raise DuplicateWorker(name)
     _registry[name] = definition

@@ -7,9 +7,9 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any, Final
 
-from tenuto import codec
 from tenuto.errors import InvalidRequest, NoResult, StepNotFound, StorageUnavailable, WaitTimedOut, WorkflowNotFound
 from tenuto.job import Duration, check_name, seconds
+from tenuto.opening import result_value
 from tenuto.runtime.notifier import Notifier
 from tenuto.storage import reading, steer
 from tenuto.storage.database import Database, Hint
@@ -71,16 +71,19 @@ class WorkflowHandle:
         return None
 
     async def result(self, step: str | Enum) -> Any:
-        """What one step stored. Raises StepNotFound, NoResult, WorkflowNotFound."""
+        """What one step stored. Raises StepNotFound, NoResult, WorkflowNotFound.
+
+        For what an encrypted step stored also KeyUnavailable, SealBroken, and what the provider of its keys raises.
+        """
         name = check_name("step", step.value if isinstance(step, Enum) else step)
         found = await self._database.read(reading.step, self.id, name)
         if found is None:
             await self.status(steps=False)
             raise StepNotFound(name)
-        _, _, text = found
+        job_id, _, text = found
         if text is None:
             raise NoResult(name)
-        return codec.decode(text)
+        return await result_value(text, job_id)
 
 
 def _concerns(hint: Hint, id: str) -> bool:

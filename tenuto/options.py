@@ -7,6 +7,9 @@ from uuid import UUID
 
 from tenuto import codec
 from tenuto.errors import InvalidJob
+from tenuto.features.encrypted import Encrypted
+from tenuto.features.keys import KeyProvider, KeyRing
+from tenuto.features.recorded import Recorded
 from tenuto.job import AVAILABLE, META_LIMIT, Duration, Job, id_of, seconds
 from tenuto.outcome import Backoff
 
@@ -22,6 +25,8 @@ class WorkerOptions(TypedDict, total=False):
     timeout: Duration | None  # of one attempt
     backoff: Backoff | None  # in place of the usual wait after a failure
     reuse_result: bool  # False: a step with a stored result runs again all the same
+    recorded: bool | Recorded  # what process returns is kept on the job
+    encrypted: Encrypted | KeyRing | KeyProvider | None  # what its jobs hold is sealed at rest
 
 
 class JobOptions(TypedDict, total=False):

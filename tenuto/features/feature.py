@@ -11,7 +11,7 @@ Process: TypeAlias = Callable[[Job[Any, Any]], Awaitable[Outcome]]
 
 
 class Feature:
-    """One ability of one worker: four moments of a job's life, and it overrides those that concern it.
+    """One ability of one worker: five moments of a job's life, and it overrides those that concern it.
 
     `rank` is the place in the onion, and the library fixes it, so the order in which a user lists features
     never matters. Made once per worker; it keeps nothing of any job.
@@ -33,6 +33,10 @@ class Feature:
         What it raises fails the attempt, as if process had raised it.
         """
         return await call_next(job)
+
+    def before_ack(self, job: Job[Any, Any], outcome: Outcome, ack: Ack) -> Ack:
+        """Shape what will be stored of the attempt; the ack's state stays as it is. Highest rank last."""
+        return ack
 
     def after_settle(self, job: Job[Any, Any], ack: Ack) -> None:
         """Observe what the attempt came to; the ack stays as it is. Highest rank first."""

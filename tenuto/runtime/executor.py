@@ -13,6 +13,7 @@ from tenuto.definition import Definition, resolve
 from tenuto.errors import JobTimedOut, Undecodable, UnknownWorker
 from tenuto.features.feature import Process
 from tenuto.job import EPOCH, Job
+from tenuto.opening import check_encrypted, open_needs
 from tenuto.outcome import (
     GATED,
     KEPT,
@@ -29,6 +30,7 @@ from tenuto.outcome import (
     settle,
 )
 from tenuto.runtime.pool import Threads
+from tenuto.tagged import Sealed
 
 PUT_BACK_FIRST: Final = timedelta(seconds=30)
 PUT_BACK_MOST: Final = timedelta(minutes=5)
@@ -91,6 +93,8 @@ class Executor:
         began = _started(job)
         outcome = await self._outcome(attempt, definition)
         ack = settle(job, outcome, backoff=definition.backoff)
+        for feature in definition.giving_back:
+            ack = feature.before_ack(job, outcome, ack)
         for feature in definition.observing:
             _observed(feature.after_settle, job, ack)
         _stopped(job, ack, outcome, began)
@@ -106,6 +110,10 @@ class Executor:
         try:
             if isinstance(job.args, Undecodable):
                 raise job.args
+            if isinstance(job.args, Sealed):
+                check_encrypted(job)
+            if attempt.needs.sealed:
+                await open_needs(job, attempt.needs)
             if job.timeout is None:
                 return await process(job)
             async with asyncio.timeout(job.timeout.total_seconds()) as limit:

@@ -27,6 +27,11 @@ def find(which: Filter, limit: int, before: str | None = None) -> Verb[list[AnyJ
     return [to_job(row) for row in rows]
 
 
+def recorded(id: str) -> Verb[list[str | None]]:
+    """The stored text of what one job recorded, None for nothing; an empty answer for no such job."""
+    return [row[0] for row in (yield last("recorded", id=id))]
+
+
 class Count(NamedTuple):
     """How many jobs of one queue stand in one state, and when the oldest of them was due."""
 

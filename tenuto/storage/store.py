@@ -25,6 +25,7 @@ from tenuto.job import (
 from tenuto.outcome import Ack
 from tenuto.storage.aftermath import BAD, Ended, Settled, aftermath, reach
 from tenuto.storage.database import LostRace, Row, Verb, call, last
+from tenuto.tagged import holds_same
 
 AnyJob: TypeAlias = Job[Any, Any]
 
@@ -82,7 +83,7 @@ def _existing(jobs: Sequence[AnyJob]) -> Verb[dict[str, AnyJob]]:
     found = {row[0]: row for row in rows}
     for job in jobs:
         row = found.get(job.id)
-        if row is not None and (row[3] != job.worker or row[4] != (job.encoded or codec.encode(job.args))):
+        if row is not None and (row[3] != job.worker or not holds_same(row[4], job.encoded or codec.encode(job.args))):
             raise JobMismatch(job.id)
     return {id: to_job(row).replace(existing=True) for id, row in found.items()}
 
@@ -196,12 +197,16 @@ def needs(jobs: Sequence[AnyJob], budget: int = NEEDS_BUDGET) -> Verb[dict[str, 
     found = {id: Needs(results={}) for id in (*ids, *again)}
     if found:
         rows = yield last("needs", ids=ids, again=again, budget=budget)
-        for job_id, name, result, has_result, met, is_own in rows:
-            _take(found[job_id], name, result, has_result, met, is_own)
+        for job_id, *row in rows:
+            _take(found[job_id], *row)
     return found
 
 
-def _take(mine: Needs, name: str, result: str | None, has_result: bool, met: bool, is_own: bool) -> None:
+def _take(
+    mine: Needs, name: str, result: str | None, has_result: bool, met: bool, is_own: bool, sealed_by: str | None
+) -> None:
+    if sealed_by is not None:
+        mine.sealed[name] = sealed_by
     mine.deferred |= has_result and result is None
     mine.unmet += not met
     if is_own:
@@ -251,8 +256,8 @@ def _documents(acks: Iterable[Ack]) -> list[dict[str, Any]]:
     documents: list[dict[str, Any]] = []
     for ack in acks:
         documents.append({"id": ack.id, "epoch": ack.epoch, "state": ack.state})
-        if ack.error is not None or ack.delay is not None or not ack.is_spent:
-            rest = {"error": ack.error, "errors": ack.errors, "delay": micros(ack.delay)}
+        if ack.error is not None or ack.delay is not None or ack.recorded is not None or not ack.is_spent:
+            rest = {"error": ack.error, "errors": ack.errors, "delay": micros(ack.delay), "recorded": ack.recorded}
             documents[-1] |= rest | {"is_unspent": not ack.is_spent}
     return documents
 

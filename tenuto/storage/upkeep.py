@@ -191,7 +191,7 @@ def prune_workflows(keep: timedelta, most: int = WORKFLOWS_PRUNED_AT_ONCE) -> Ve
 
 # ── the schema ────────────────────────────────────────────────────────────────────────────────────
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 
 def schema_version() -> Verb[int | None]:

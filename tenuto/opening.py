@@ -1,0 +1,150 @@
+"""Opening: what encrypted workers sealed, made readable with the keys of those that this process knows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from tenuto import codec
+from tenuto.context import Needs
+from tenuto.definition import Definition, registered, resolve
+from tenuto.errors import JobNotFound, KeyUnavailable, NotEncrypted, NothingRecorded, SealError, UnknownWorker
+from tenuto.features.encrypted import Encryption
+from tenuto.features.keys import KeyRing
+from tenuto.features.recorded import inflated, unpacked
+from tenuto.features.sealing import Place
+from tenuto.job import Job
+from tenuto.tagged import Sealed
+
+J = TypeVar("J", bound=Job[Any, Any])
+
+RESULT: Final = "result"
+RECORDED: Final = "recorded"
+
+
+# ── read ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def opened_job(job: J) -> J:
+    """The job with its args and errors opened, or as it is where nothing is sealed; see `Encryption.opened_job`."""
+    encryption = encryption_of(job.worker)
+    if encryption is not None:
+        return await encryption.opened_job(job)
+    closed = [job.args, *(failure.sealed for failure in job.errors)]
+    for sealed in (each for each in closed if isinstance(each, Sealed)):
+        raise KeyUnavailable(sealed.key_id, job.worker)
+    return job
+
+
+async def result_value(text: str, job_id: str) -> Any:
+    """The value of a step's stored result, which its job may have sealed. Raises as `_opened` does, and Undecodable."""
+    value = codec.decode(text)
+    if isinstance(value, Sealed):
+        return codec.decode((await _opened(value, job_id, RESULT)).decode())
+    return value
+
+
+async def recorded_value(job_id: str, found: Sequence[str | None]) -> Any:
+    """The value of what was found stored as recorded by a job; nothing was found for no job.
+
+    Raises JobNotFound, NothingRecorded, as `_opened` does, and Undecodable.
+    """
+    if not found:
+        raise JobNotFound(job_id)
+    if found[0] is None:
+        raise NothingRecorded(job_id)
+    value = codec.decode(unpacked(found[0]))
+    if isinstance(value, Sealed):
+        return codec.decode(inflated(await _opened(value, job_id, RECORDED)))
+    return value
+
+
+async def open_needs(job: Job[Any, Any], needs: Needs) -> None:
+    """Open the results that came sealed with a claim; in `sealed` stay those that could not be, and why."""
+    for name, job_id in list(needs.sealed.items()):
+        is_own = job_id == job.id
+        text = needs.own if is_own else needs.results[name]
+        try:
+            value: Any = codec.decode(text or "")
+            plain = (await _opened(value, str(job_id), RESULT)).decode()
+        except Exception as fault:  # noqa: BLE001 - a provider is user code; it is told to who asks for the result
+            needs.sealed[name] = fault
+            continue
+        del needs.sealed[name]
+        if is_own:
+            needs.own = plain
+        else:
+            needs.results[name] = plain
+
+
+async def _opened(sealed: Sealed, job_id: str, field: str) -> bytes:
+    """What is in it, with the keys of its worker, or of any where this process does not know that one.
+
+    Raises KeyUnavailable, SealBroken, and what a provider raises.
+    """
+    mine = encryption_of(sealed.worker)
+    refusal: SealError = KeyUnavailable(sealed.key_id, sealed.worker)
+    for encryption in [mine] if mine is not None else filter(None, map(_of, registered().values())):
+        try:
+            return await encryption.opened(sealed, Place(job_id, sealed.worker, field))
+        except SealError as refused:
+            refusal = refusal if isinstance(refused, KeyUnavailable) else refused
+    raise refusal
+
+
+def check_encrypted(job: Job[Any, Any]) -> None:
+    """Raise NotEncrypted for a job whose args are sealed, and whose worker does not open them."""
+    if encryption_of(job.worker) is None:
+        raise NotEncrypted(job.id, job.worker)
+
+
+# ── write ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def result_text(job: Job[Any, Any], text: str) -> str:
+    """A running step's result as it is to be stored before it settles: sealed, where its worker is encrypted."""
+    encryption = encryption_of(job.worker)
+    if encryption is None:
+        return text
+    return encryption.sealed(await encryption.ring(), Place(job.id, job.worker, RESULT), text)
+
+
+async def args_of(changes: Mapping[str, Any] | None) -> Callable[[Job[Any, Any], str], str] | None:
+    """How changed args are stored for each job: sealed, where its worker is encrypted. None where none are changed.
+
+    What it gives raises KeyUnavailable for sealed args of a worker that this process does not know as encrypted, and
+    what the provider of its keys raised.
+    """
+    if not changes or "args" not in changes:
+        return None
+    rings = {each: await _asked(each) for each in filter(None, map(_of, registered().values()))}
+
+    def text_for(job: Job[Any, Any], text: str) -> str:
+        encryption = encryption_of(job.worker)
+        if encryption is None:
+            if isinstance(job.args, Sealed):
+                raise KeyUnavailable(job.args.key_id, job.worker)
+            return text
+        ring = rings[encryption]
+        if isinstance(ring, Exception):
+            raise ring
+        return encryption.sealed(ring, Place(job.id, job.worker, "args"), text)
+
+    return text_for
+
+
+async def _asked(encryption: Encryption) -> KeyRing | Exception:
+    try:
+        return await encryption.ring()
+    except Exception as fault:  # noqa: BLE001 - a provider is user code, and perhaps not asked for this job
+        return fault
+
+
+def encryption_of(worker: str) -> Encryption | None:
+    """How the worker of that name is encrypted; None when it is not, or is not known here."""
+    try:
+        return _of(resolve(worker))
+    except UnknownWorker:
+        return None
+
+
+def _of(definition: Definition) -> Encryption | None:
+    return next((feature for feature in definition.features if isinstance(feature, Encryption)), None)
