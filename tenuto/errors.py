@@ -324,7 +324,7 @@ class SealBroken(SealError, ValueError):
     """It was altered or cut, or stands where it was not sealed for: another job, field or worker."""
 
     def __init__(self, job_id: str, field: str) -> None:
-        super().__init__(f"the sealed {field} of job {job_id} was altered, or belongs elsewhere; it is not opened")
+        super().__init__(f"what is sealed as {field} of job {job_id} was altered, or belongs elsewhere")
         self.job_id = job_id
         self.field = field
 

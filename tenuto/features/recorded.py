@@ -18,6 +18,7 @@ RECORDED_LIMIT: Final = 32_000  # bytes of stored text, compressed and encoded
 _SHORT: Final = 100  # characters; compressing fewer gains nothing
 _LONG: Final = 100_000  # characters; compressing more takes milliseconds, and a thread
 _PACKED: Final = "z"  # in front of what is compressed; JSON begins otherwise
+_ZLIB: Final = b"\x78"  # with which zlib begins, and JSON never
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +106,10 @@ def unpacked(text: str) -> str:
     if not text.startswith(_PACKED):
         return text
     try:
-        return inflated(b64decode(text[1:], validate=True))
+        data = b64decode(text[1:], validate=True)
     except ValueError:
-        raise Undecodable("what was recorded is not what was packed") from None
+        raise Undecodable("what was recorded is no Base64") from None
+    return _decompressed(data)
 
 
 def deflated(text: str) -> bytes:
@@ -116,14 +118,17 @@ def deflated(text: str) -> bytes:
 
 
 def inflated(data: bytes) -> str:
-    """The codec's text of `deflated` bytes. Raises Undecodable, also over 16,000,000 bytes: no bomb goes off here."""
-    if not data.startswith(b"\x78"):  # how zlib begins, and JSON never
-        return data.decode()
+    """The codec's text of `deflated` bytes. Raises Undecodable."""
+    return _decompressed(data) if data.startswith(_ZLIB) else data.decode()
+
+
+def _decompressed(data: bytes) -> str:
+    """The text in it, up to what a result may take: no bomb goes off here. Raises Undecodable."""
+    reader = zlib.decompressobj()
     try:
-        reader = zlib.decompressobj()
         text = reader.decompress(data, RESULT_LIMIT + 1).decode()
     except (zlib.error, ValueError):
-        raise Undecodable("what was recorded is not what was packed") from None
+        raise Undecodable("what was recorded cannot be decompressed") from None
     if not reader.eof or len(text) > RESULT_LIMIT:
         raise Undecodable("what was recorded is cut, or too large")
     return text

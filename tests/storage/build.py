@@ -23,6 +23,9 @@ MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
 TTL = timedelta(seconds=30)
 
+VERSIONS = list(range(1, upkeep.SCHEMA_VERSION + 1))
+"""The migrations that a new database gets."""
+
 ENDINGS = ("cancelled", "discarded", "deleted")
 
 

@@ -12,7 +12,7 @@ from tenuto.storage import upkeep
 from tenuto.storage.database import Database
 from tests.conftest import database_at
 from tests.servers import Server
-from tests.storage.build import NOON, Claimer
+from tests.storage.build import NOON, VERSIONS, Claimer
 from tests.storage.examine import Seen, examiner_of
 from tests.storage.tables import Tables, look_into
 from tests.storage.workload import Work, crowd
@@ -93,7 +93,7 @@ def examined(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def _examine(url: str) -> Examined:
     examiner = examiner_of(database_at(url))
     try:
-        examiner.run(upkeep.migrate, [1])
+        examiner.run(upkeep.migrate, VERSIONS)
         examiner.run(upkeep.check_schema, "")
         crowd(examiner)
         migrating = examiner.seen

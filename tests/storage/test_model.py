@@ -36,7 +36,7 @@ from tenuto.outcome import (
 from tenuto.storage import aftermath, reading, steer, store, upkeep
 from tenuto.storage.database import Database, Verb
 from tests.conftest import database_at
-from tests.storage.build import DAY, NOON, TTL, AnyJob, Claimer, Flow, complaints, graph
+from tests.storage.build import DAY, NOON, TTL, VERSIONS, AnyJob, Claimer, Flow, complaints, graph
 from tests.storage.model import Model, ModelProducer
 from tests.storage.tables import Row, Tables, look_into
 
@@ -365,7 +365,7 @@ def machine(database_url: str) -> Iterator[type[Verbs]]:
     database = database_at(database_url)
     with asyncio.Runner() as runner, look_into(database_url) as tables:
         runner.run(database.open())
-        runner.run(database.migrate(upkeep.migrate, [1]))
+        runner.run(database.migrate(upkeep.migrate, VERSIONS))
         yield type(
             "Verbs",
             (Verbs,),

@@ -15,7 +15,7 @@ from tenuto.outcome import Ack
 from tenuto.storage import postgres, reading, steer, store, upkeep
 from tenuto.storage.postgres import PREPARED, Postgres
 from tests.conftest import database_at
-from tests.storage.build import chain, graph, new_id, plain
+from tests.storage.build import VERSIONS, chain, graph, new_id, plain
 from tests.storage.conftest import Examined, only_on_fresh_postgres
 from tests.storage.examine import Examiner, examiner_of
 from tests.storage.test_twins import NAMES, lock_of
@@ -85,7 +85,7 @@ def examiner(fresh_url: str) -> Iterator[Examiner]:
     """A driver that measures, on a fresh database."""
     examiner = examiner_of(database_at(fresh_url))
     try:
-        examiner.run(upkeep.migrate, [1])
+        examiner.run(upkeep.migrate, VERSIONS)
         yield examiner
     finally:
         examiner.close()
@@ -146,7 +146,7 @@ async def line(fresh_url: str) -> AsyncIterator[Postgres]:
     """A database of one connection, which keeps a plan from the first run on."""
     database = Postgres(fresh_url, connections=1)
     await database.open()
-    await database.migrate(upkeep.migrate, [1])
+    await database.migrate(upkeep.migrate, VERSIONS)
     async with database._pool.connection() as connection:
         await connection.execute("set plan_cache_mode = force_generic_plan")
     yield database
@@ -215,7 +215,7 @@ async def test_behind_a_pooler_nothing_is_prepared(fresh_url: str):
     async with pooler(fresh_url) as url:
         database = Postgres(url, connections=1)
         await database.open()
-        await database.migrate(upkeep.migrate, [1])
+        await database.migrate(upkeep.migrate, VERSIONS)
         for _ in range(10):
             await database.run(store.enqueue, plain(1))
 

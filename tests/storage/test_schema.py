@@ -14,11 +14,11 @@ from tenuto.storage import reading, store, upkeep
 from tenuto.storage.database import Database
 from tenuto.storage.postgres import Postgres
 from tests.conftest import database_at
-from tests.storage.build import NOON, TTL, Claimer, plain
+from tests.storage.build import NOON, TTL, VERSIONS, Claimer, plain
 from tests.storage.conftest import only_on_fresh_postgres
 from tests.storage.tables import Tables, look_into
 
-FIRST = [1]
+NEXT = upkeep.SCHEMA_VERSION + 1
 
 
 async def migrate(database: Database, **options: bool) -> list[int]:
@@ -52,13 +52,13 @@ def tables(fresh_url: str) -> Iterator[Tables]:
 
 @pytest.fixture
 def next_version(monkeypatch, fresh):
-    """Let there be a version 2: call it with the statements that make it."""
+    """Let there be one version more: call it with the statements that make it."""
 
     def add(*statements: str) -> None:
         name = '"tenuto".more' if isinstance(fresh, Postgres) else "more"
         script = "".join(f"{statement.format(more=name)};\n" for statement in statements)
-        monkeypatch.setattr(type(fresh), "scripts", property(lambda _: [*_scripts, (2, script)]))
-        monkeypatch.setattr(upkeep, "SCHEMA_VERSION", 2)
+        monkeypatch.setattr(type(fresh), "scripts", property(lambda _: [*_scripts, (NEXT, script)]))
+        monkeypatch.setattr(upkeep, "SCHEMA_VERSION", NEXT)
 
     _scripts: Sequence[tuple[int, str]] = fresh.scripts
     return add
@@ -72,7 +72,7 @@ async def test_an_empty_database_is_not_migrated_and_told_how(fresh):
 async def test_a_migrated_database_can_be_used(fresh):
     ran = await migrate(fresh)
 
-    assert ran == FIRST
+    assert ran == VERSIONS
     assert await fresh.read(upkeep.check_schema, "") == upkeep.SCHEMA_VERSION
     assert await fresh.run(store.enqueue, plain())
 
@@ -92,14 +92,14 @@ async def test_those_that_migrate_at_once_migrate_once(fresh_url: str):
 
         ran = await asyncio.gather(*map(migrate, databases))
 
-    assert sorted(ran) == [[], [], [], FIRST]
+    assert sorted(ran) == [[], [], [], VERSIONS]
 
 
 async def test_an_older_database_is_refused_and_told_how(fresh, next_version):
     await migrate(fresh)
     next_version("create table {more} (id int)")
 
-    with pytest.raises(NotMigrated, match="is at schema version 1, not 2; run: tenuto migrate"):
+    with pytest.raises(NotMigrated, match=f"is at schema version {NEXT - 1}, not {NEXT}; run: tenuto migrate"):
         await fresh.read(upkeep.check_schema, "tenuto migrate")
 
 
@@ -107,14 +107,14 @@ async def test_an_older_database_gets_only_what_is_new(fresh, next_version):
     await migrate(fresh)
     next_version("create table {more} (id int)")
 
-    assert await migrate(fresh) == [2]
-    assert await fresh.read(upkeep.check_schema, "") == 2
+    assert await migrate(fresh) == [NEXT]
+    assert await fresh.read(upkeep.check_schema, "") == NEXT
 
 
 async def test_an_empty_database_gets_every_version(fresh, next_version):
     next_version("create table {more} (id int)")
 
-    assert await migrate(fresh) == [1, 2]
+    assert await migrate(fresh) == [*VERSIONS, NEXT]
 
 
 async def test_a_migration_that_fails_leaves_nothing(fresh, tables, next_version):
@@ -124,23 +124,23 @@ async def test_a_migration_that_fails_leaves_nothing(fresh, tables, next_version
     with pytest.raises(StorageRejected):
         await migrate(fresh)
 
-    assert await fresh.read(upkeep.schema_version) == 1
+    assert await fresh.read(upkeep.schema_version) == NEXT - 1
     next_version("create table {more} (id int)")
-    assert await migrate(fresh) == [2]
+    assert await migrate(fresh) == [NEXT]
 
 
 async def test_who_may_only_make_tables_leaves_an_older_database_alone(fresh, next_version):
     first = await migrate(fresh, only_empty=True)
     next_version("create table {more} (id int)")
 
-    assert (first, await migrate(fresh, only_empty=True)) == (FIRST, [])
+    assert (first, await migrate(fresh, only_empty=True)) == (VERSIONS, [])
 
 
 async def test_a_newer_database_is_refused(fresh, tables):
     await migrate(fresh)
     tables.execute("insert into schema (version) values (99)")
 
-    with pytest.raises(SchemaTooNew, match="version 99 and this program knows 1"):
+    with pytest.raises(SchemaTooNew, match=f"version 99 and this program knows {NEXT - 1}"):
         await fresh.read(upkeep.check_schema, "")
     with pytest.raises(SchemaTooNew):
         await migrate(fresh)
@@ -155,7 +155,7 @@ async def test_nothing_is_migrated_under_a_live_node_of_an_older_version(fresh, 
     with pytest.raises(LiveNodes, match="node-1"):
         await migrate(fresh)
 
-    assert await fresh.read(upkeep.schema_version) == 1
+    assert await fresh.read(upkeep.schema_version) == NEXT - 1
 
 
 async def test_a_node_whose_lease_ended_stops_no_migration(fresh, next_version):
@@ -165,7 +165,7 @@ async def test_a_node_whose_lease_ended_stops_no_migration(fresh, next_version):
     next_version("create table {more} (id int)")
     fresh.now = NOON + TTL
 
-    assert await migrate(fresh) == [2]
+    assert await migrate(fresh) == [NEXT]
 
 
 # ── schemas of PostgreSQL ─────────────────────────────────────────────────────────────────────────

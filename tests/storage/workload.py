@@ -180,6 +180,7 @@ class Work:
         """What only reads."""
         flow = self._flow({f"s{n}": "" for n in range(self.batch)})
         self.examiner.run(reading.fetch, flow.ids())
+        self.examiner.run(reading.recorded, flow.ids()[0])
         self.examiner.run(reading.find, steer.Filter(queue="crowd1"), 100)
         self.examiner.run(reading.counts)
         self.examiner.run(reading.queues)
