@@ -212,7 +212,7 @@ async def test_of_many_failures_the_newest_stay_sealed_as_they_were():
 def _as_stored(job: Job[Any, Any], attempt: int, ack: Ack) -> str:
     """The errors of the job as the database would put them together."""
     before = ack.errors or codec.encode([_fields(failure) for failure in job.errors])
-    entries = codec.decode(before) + [{"at": attempt, "attempt": attempt, **codec.decode(ack.error or "")}]
+    entries = [*codec.decode(before), {"at": attempt, "attempt": attempt, **codec.decode(ack.error or "")}]
     return codec.encode(entries)
 
 
