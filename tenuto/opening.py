@@ -57,8 +57,13 @@ async def recorded_value(job_id: str, found: Sequence[str | None]) -> Any:
     return value
 
 
-async def open_needs(job: Job[Any, Any], needs: Needs) -> None:
-    """Open the results that came sealed with a claim; in `sealed` stay those that could not be, and why."""
+async def prepare(job: Job[Any, Any], needs: Needs) -> None:
+    """Before a job runs: open the results that came sealed with its claim; in `sealed` stays why one could not be.
+
+    Raises NotEncrypted for a job whose own args are sealed, and whose worker does not open them.
+    """
+    if isinstance(job.args, Sealed) and encryption_of(job.worker) is None:
+        raise NotEncrypted(job.id, job.worker)
     for name, job_id in list(needs.sealed.items()):
         is_own = job_id == job.id
         text = needs.own if is_own else needs.results[name]
@@ -88,12 +93,6 @@ async def _opened(sealed: Sealed, job_id: str, field: str) -> bytes:
         except SealError as refused:
             refusal = refusal if isinstance(refused, KeyUnavailable) else refused
     raise refusal
-
-
-def check_encrypted(job: Job[Any, Any]) -> None:
-    """Raise NotEncrypted for a job whose args are sealed, and whose worker does not open them."""
-    if encryption_of(job.worker) is None:
-        raise NotEncrypted(job.id, job.worker)
 
 
 # ── write ─────────────────────────────────────────────────────────────────────────────────────────

@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "seeds.md"
 ROW = re.compile(r"^\| (?P<seed>\d{3})\.(?P<nr>\d+) \| (?P<rest>.*) \|$", re.MULTILINE)
+GROWING = {"003"}  # its features come one after the other, each with a range of numbers of its own
 VERDICTS = {"same", "changed", "contradicted"}
 
 
@@ -59,7 +60,7 @@ def named(cell: str) -> list[tuple[str, str]]:
 
 
 def test_the_table_is_not_empty():
-    assert {row.seed for row in ROWS} == {"000", "001"}
+    assert {row.seed for row in ROWS} == {"000", "001", "003"}
 
 
 def test_the_statements_of_each_seed_are_numbered_without_a_gap():
@@ -67,7 +68,9 @@ def test_the_statements_of_each_seed_are_numbered_without_a_gap():
     for row in ROWS:
         numbers[row.seed].append(row.nr)
 
-    assert {seed: found for seed, found in numbers.items() if found != list(range(1, len(found) + 1))} == {}
+    from_one = {seed: found for seed, found in numbers.items() if seed not in GROWING}
+    assert {seed: found for seed, found in from_one.items() if found != list(range(1, len(found) + 1))} == {}
+    assert {seed: found for seed, found in numbers.items() if found != sorted(set(found))} == {}
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.seed}.{row.nr}")

@@ -13,7 +13,7 @@ from tenuto.definition import Definition, resolve
 from tenuto.errors import JobTimedOut, Undecodable, UnknownWorker
 from tenuto.features.feature import Process
 from tenuto.job import EPOCH, Job
-from tenuto.opening import check_encrypted, open_needs
+from tenuto.opening import prepare
 from tenuto.outcome import (
     GATED,
     KEPT,
@@ -110,10 +110,8 @@ class Executor:
         try:
             if isinstance(job.args, Undecodable):
                 raise job.args
-            if isinstance(job.args, Sealed):
-                check_encrypted(job)
-            if attempt.needs.sealed:
-                await open_needs(job, attempt.needs)
+            if isinstance(job.args, Sealed) or attempt.needs.sealed:
+                await prepare(job, attempt.needs)
             if job.timeout is None:
                 return await process(job)
             async with asyncio.timeout(job.timeout.total_seconds()) as limit:

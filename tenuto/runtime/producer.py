@@ -17,7 +17,7 @@ from tenuto.runtime.executor import Attempt, Executor
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier, tell_settled
 from tenuto.runtime.parked import Parked
-from tenuto.storage import store, upkeep
+from tenuto.storage import store, upkeep, upstream
 from tenuto.storage.database import Hint
 from tenuto.storage.store import AnyJob
 
@@ -214,10 +214,10 @@ class Producer:
         """What the claimed steps may read; where it is too much at once, step by step."""
         if not any(job.has_needs or job.epoch > 1 for job in steps):
             return {}
-        found = await self._node.database.read(store.needs, steps)
+        found = await self._node.database.read(upstream.needs, steps)
         for job in steps:
             if job.id in found and found[job.id].deferred:
-                found |= await self._node.database.read(store.needs, [job], budget=2**62)
+                found |= await self._node.database.read(upstream.needs, [job], budget=2**62)
         return found
 
     async def _disown(self, producer: str) -> None:

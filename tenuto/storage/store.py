@@ -1,4 +1,4 @@
-"""A job's life as verbs: enqueue, claim, needs, ack."""
+"""A job's life as verbs: enqueue, claim, ack."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -6,7 +6,6 @@ from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from tenuto import codec
-from tenuto.context import Needs
 from tenuto.errors import CodecError, JobMismatch, WorkflowMismatch
 from tenuto.failure import entry, failures
 from tenuto.graph import Edge, Node
@@ -31,7 +30,6 @@ AnyJob: TypeAlias = Job[Any, Any]
 
 CHUNK: Final = 5000  # rows in one document
 CHUNK_WEIGHT: Final = 32_000_000  # characters of args in one document; PostgreSQL takes 256 MB of JSON at once
-NEEDS_BUDGET: Final = 16_000_000  # bytes of results that come with one claim
 
 CANCELLED_BY_OPERATOR: Final = entry("cancel", "Cancel", "cancelled by an operator", "")
 
@@ -184,35 +182,6 @@ def claim_suspect(queue: str, producer: str, node: str) -> Verb[list[AnyJob]]:
 
 def _urgency(job: AnyJob) -> tuple[Any, ...]:
     return job.priority, job.scheduled_at, job.id
-
-
-def needs(jobs: Sequence[AnyJob], budget: int = NEEDS_BUDGET) -> Verb[dict[str, Needs]]:
-    """What claimed steps may read, by job id: their deps' results and their own earlier ones, as stored text.
-
-    One that has no deps and ran for the first time needs nothing and is left out. When the results together
-    are over `budget` bytes, each step with any comes back `deferred`, to be asked for alone.
-    """
-    ids = [job.id for job in jobs if job.has_needs]
-    again = [job.id for job in jobs if job.epoch > 1 and job.workflow_id is not None]
-    found = {id: Needs(results={}) for id in (*ids, *again)}
-    if found:
-        rows = yield last("needs", ids=ids, again=again, budget=budget)
-        for job_id, *row in rows:
-            _take(found[job_id], *row)
-    return found
-
-
-def _take(
-    mine: Needs, name: str, result: str | None, has_result: bool, met: bool, is_own: bool, sealed_by: str | None
-) -> None:
-    if sealed_by is not None:
-        mine.sealed[name] = sealed_by
-    mine.deferred |= has_result and result is None
-    mine.unmet += not met
-    if is_own:
-        mine.own = result
-    else:
-        mine.results[name] = result
 
 
 # ── ack ───────────────────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ from typing import Any
 
 from tenuto.job import Job
 from tenuto.outcome import DONE, GATED, Discard, Outcome, Record, settle
-from tenuto.storage import reading, steer, store, upkeep
+from tenuto.storage import reading, steer, store, upkeep, upstream
 from tests.storage.build import DAY, NOON, AnyJob, Flow, graph, new_id
 from tests.storage.examine import Examiner
 
@@ -105,7 +105,7 @@ class Work:
         self.examiner.run(reading.store_result, jobs[0], '"early"')
         self._ack(jobs, Record("result"))
         behind = self._claim(flow["p0"].queue)
-        self.examiner.run(store.needs, behind)
+        self.examiner.run(upstream.needs, behind)
         self._ack(behind, DONE)
 
     def many_workflows(self) -> None:
