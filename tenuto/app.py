@@ -252,7 +252,7 @@ class Tenuto:
     async def recorded(self, job: Named) -> Any:
         """What a job of a recorded worker returned. Raises NothingRecorded, JobNotFound.
 
-        For an encrypted worker also KeyUnavailable, SealBroken, and what the provider of its keys raises.
+        For an encrypted worker also a SealError, and what the provider of its keys raises.
         """
         id = id_of(job)
         return await recorded_value(id, await self._read(reading.recorded, id))

@@ -26,7 +26,7 @@ TenutoError
 ├── SealError               what was sealed cannot be opened
 │   ├── KeyUnavailable          its key is not here
 │   ├── SealBroken              it was altered, or belongs elsewhere
-│   └── NotSealed, NotEncrypted a job's args are plain, or sealed, and its worker is not
+│   └── NotSealed, NotEncrypted it is in the clear, or sealed, and its worker is not
 ├── Refused                 a verb that would break a promise
 │   ├── JobMismatch, WorkflowMismatch   the same id again, with another content
 │   ├── NeedsUnmet              a step whose own need ended badly cannot be retried alone
@@ -330,14 +330,15 @@ class SealBroken(SealError, ValueError):
 
 
 class NotSealed(SealError, ValueError):
-    """Args of an encrypted worker's job are stored in the clear, and so by nobody who had its keys."""
+    """What an encrypted worker's job holds is stored in the clear, and so by nobody who had its keys."""
 
-    def __init__(self, job_id: str, worker: str) -> None:
+    def __init__(self, job_id: str, field: str, worker: str) -> None:
         super().__init__(
-            f"the args of job {job_id} are not sealed, and {worker} is encrypted; "
-            "Encrypted(keys, allow_plain=True) runs jobs from before it was"
+            f"what is stored as {field} of job {job_id} is not sealed, and {worker} is encrypted; "
+            "Encrypted(keys, allow_plain=True) takes what is from before it was"
         )
         self.job_id = job_id
+        self.field = field
         self.worker = worker
 
 

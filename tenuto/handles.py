@@ -73,17 +73,16 @@ class WorkflowHandle:
     async def result(self, step: str | Enum) -> Any:
         """What one step stored. Raises StepNotFound, NoResult, WorkflowNotFound.
 
-        For what an encrypted step stored also KeyUnavailable, SealBroken, and what the provider of its keys raises.
+        For what an encrypted step stored also a SealError, or what the provider of its keys raises.
         """
         name = check_name("step", step.value if isinstance(step, Enum) else step)
         found = await self._database.read(reading.step, self.id, name)
         if found is None:
             await self.status(steps=False)
             raise StepNotFound(name)
-        job_id, _, text = found
-        if text is None:
+        if found.result is None:
             raise NoResult(name)
-        return await result_value(text, job_id)
+        return await result_value(found.result, found.job_id, found.worker)
 
 
 def _concerns(hint: Hint, id: str) -> bool:

@@ -1,18 +1,27 @@
 """Opening: what encrypted workers sealed, made readable with the keys of those that this process knows."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from tenuto import codec
 from tenuto.context import Needs
 from tenuto.definition import Definition, registered, resolve
-from tenuto.errors import JobNotFound, KeyUnavailable, NotEncrypted, NothingRecorded, SealError, UnknownWorker
+from tenuto.errors import (
+    JobNotFound,
+    KeyUnavailable,
+    NotEncrypted,
+    NothingRecorded,
+    NotSealed,
+    SealBroken,
+    SealError,
+    UnknownWorker,
+)
 from tenuto.features.encrypted import Encryption
 from tenuto.features.keys import KeyRing
 from tenuto.features.recorded import inflated, unpacked
 from tenuto.features.sealing import Place
 from tenuto.job import Job
-from tenuto.tagged import Sealed
+from tenuto.tagged import SEALED, Sealed
 
 J = TypeVar("J", bound=Job[Any, Any])
 
@@ -34,65 +43,77 @@ async def opened_job(job: J) -> J:
     return job
 
 
-async def result_value(text: str, job_id: str) -> Any:
+async def result_value(text: str, job_id: str, worker: str) -> Any:
     """The value of a step's stored result, which its job may have sealed. Raises as `_opened` does, and Undecodable."""
-    value = codec.decode(text)
-    if isinstance(value, Sealed):
-        return codec.decode((await _opened(value, job_id, RESULT)).decode())
-    return value
+    return codec.decode(await _result(text, job_id, worker))
 
 
-async def recorded_value(job_id: str, found: Sequence[str | None]) -> Any:
-    """The value of what was found stored as recorded by a job; nothing was found for no job.
+async def recorded_value(job_id: str, found: tuple[str | None, str] | None) -> Any:
+    """The value of what a job recorded, found as (stored text, worker).
 
     Raises JobNotFound, NothingRecorded, as `_opened` does, and Undecodable.
     """
-    if not found:
+    if found is None:
         raise JobNotFound(job_id)
-    if found[0] is None:
+    text, worker = found
+    if text is None:
         raise NothingRecorded(job_id)
-    value = codec.decode(unpacked(found[0]))
-    if isinstance(value, Sealed):
-        return codec.decode(inflated(await _opened(value, job_id, RECORDED)))
-    return value
+    opened = await _opened(text, Place(job_id, worker, RECORDED))
+    return codec.decode(unpacked(text) if opened is None else inflated(opened))
 
 
 async def prepare(job: Job[Any, Any], needs: Needs) -> None:
-    """Before a job runs: open the results that came sealed with its claim; in `sealed` stays why one could not be.
+    """Before a job runs: open the results that came sealed with its claim; in `closed` stands why one could not be.
 
     Raises NotEncrypted for a job whose own args are sealed, and whose worker does not open them.
     """
     if isinstance(job.args, Sealed) and encryption_of(job.worker) is None:
         raise NotEncrypted(job.id, job.worker)
-    for name, job_id in list(needs.sealed.items()):
+    for name, (job_id, worker) in list(needs.sealed.items()):
         is_own = job_id == job.id
         text = needs.own if is_own else needs.results[name]
         try:
-            value: Any = codec.decode(text or "")
-            plain = (await _opened(value, str(job_id), RESULT)).decode()
+            plain = await _result(text or "", job_id, worker)
         except Exception as fault:  # noqa: BLE001 - a provider is user code; it is told to who asks for the result
-            needs.sealed[name] = fault
+            needs.closed["" if is_own else name] = fault
             continue
-        del needs.sealed[name]
         if is_own:
             needs.own = plain
         else:
             needs.results[name] = plain
 
 
-async def _opened(sealed: Sealed, job_id: str, field: str) -> bytes:
-    """What is in it, with the keys of its worker, or of any where this process does not know that one.
+async def _result(text: str, job_id: str, worker: str) -> str:
+    opened = await _opened(text, Place(job_id, worker, RESULT))
+    return text if opened is None else opened.decode()
 
-    Raises KeyUnavailable, SealBroken, and what a provider raises.
+
+async def _opened(text: str, place: Place) -> bytes | None:
+    """What is in a sealed text, with the keys of its worker, or of any where this process does not know that one.
+
+    None for a text in the clear of a worker that is not encrypted here. Raises NotSealed where it is, KeyUnavailable,
+    SealBroken, and what a provider raises.
     """
-    mine = encryption_of(sealed.worker)
+    mine = encryption_of(place.worker)
+    if not text.startswith(SEALED):
+        if mine is None or mine.allows_plain:
+            return None
+        raise NotSealed(place.job_id, place.field, place.worker)
+    sealed = codec.decode(text)
+    if not isinstance(sealed, Sealed):
+        raise SealBroken(place.job_id, place.field)
     refusal: SealError = KeyUnavailable(sealed.key_id, sealed.worker)
     for encryption in [mine] if mine is not None else filter(None, map(_of, registered().values())):
         try:
-            return await encryption.opened(sealed, Place(job_id, sealed.worker, field))
+            return await encryption.opened(sealed, place)
         except SealError as refused:
             refusal = refusal if isinstance(refused, KeyUnavailable) else refused
     raise refusal
+
+
+def encrypted_workers() -> list[str]:
+    """The names of the workers of this process that are encrypted."""
+    return [name for name, definition in registered().items() if _of(definition) is not None]
 
 
 # ── write ─────────────────────────────────────────────────────────────────────────────────────────

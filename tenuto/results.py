@@ -24,7 +24,7 @@ def get_result(job: Job[Any, Any] | str | Enum, step: str | Enum | None = None, 
     Raises exactly one of, checked in this order: NoWorkflow (this job is no step), StepNotFound (the workflow
     has no such step), NotADependency (it exists, but is no declared dep of this one), NoResult (it stored
     nothing). A declared dep costs no read; only another name does. Raises NotInJob outside a job, and for what an
-    encrypted step stored KeyUnavailable, SealBroken, or what the provider of its keys raised.
+    encrypted step stored a SealError, or what the provider of its keys raised.
     """
     mine = _running("get_result()", job if isinstance(job, Job) else None)
     name = _name(step if isinstance(job, Job) else job)
@@ -68,9 +68,8 @@ async def store_result(value: Any) -> None:
 
 def _value(mine: Running, name: str, text: str) -> Any:
     """A result as it came with the claim, where it could be opened."""
-    fault = mine.needs.sealed.get(name)
-    if isinstance(fault, Exception):
-        raise fault
+    if name in mine.needs.closed:
+        raise mine.needs.closed[name]
     return codec.decode(text)
 
 

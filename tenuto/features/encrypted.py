@@ -42,7 +42,7 @@ class Encryption(Feature):
 
     def __init__(self, option: Encrypted) -> None:
         self._keys = option.keys
-        self._allow_plain = option.allow_plain
+        self.allows_plain = option.allow_plain
         self._ring = option.keys if isinstance(option.keys, KeyRing) else None
         self._asked_at = 0.0
 
@@ -64,6 +64,10 @@ class Encryption(Feature):
                 self._asked_at = 0.0
                 raise
         return self._ring
+
+    async def hash_key(self) -> bytes:
+        """The secret for keyed hashes of what its jobs carry. Raises as `ring` does."""
+        return (await self.ring()).hash_key
 
     def sealed(self, ring: KeyRing, place: Place, text: str) -> str:
         """The text as it is stored in its place: sealed with the ring's current key."""
@@ -97,8 +101,8 @@ class Encryption(Feature):
     async def around_process(self, job: Job[Any, Any], call_next: Process) -> Outcome:
         """Open the job, and run it; what cannot be opened fails the attempt, and process is not called."""
         await self.ring()  # also for what the attempt will give back
-        if not (isinstance(job.args, Sealed) or self._allow_plain):
-            raise NotSealed(job.id, job.worker)
+        if not (isinstance(job.args, Sealed) or self.allows_plain):
+            raise NotSealed(job.id, "args", job.worker)
         opened = await self.opened_job(job)
         mine = running.get(None)
         if mine is not None:

@@ -182,7 +182,7 @@ async def test_args_in_the_clear_are_refused_where_they_ought_to_be_sealed():
         return DONE
 
     job: Job[Any, Any] = Job("app.pay", {"iban": "forged"})
-    with pytest.raises(NotSealed, match=f"the args of job {job.id} are not sealed"):
+    with pytest.raises(NotSealed, match=f"what is stored as args of job {job.id} is not sealed"):
         await Encryption(Encrypted(RING)).around_process(job, process)
     await Encryption(Encrypted(RING, allow_plain=True)).around_process(job, process)
 

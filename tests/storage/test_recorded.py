@@ -16,8 +16,11 @@ VALUE = Recording({"a": 1}, '{"a":1}')
 
 
 async def recorded(database: Database, job: AnyJob) -> Any:
-    (found,) = await database.read(reading.recorded, job.id)
-    return found
+    found = await database.read(reading.recorded, job.id)
+    assert found is not None
+    text, worker = found
+    assert worker == job.worker
+    return text
 
 
 async def test_it_is_written_with_the_ending(clock, claimer):
@@ -113,4 +116,4 @@ def test_the_document_of_a_plain_ack_does_not_know_of_it():
 async def test_of_a_job_that_is_not_there_nothing_is_found(clock):
     (job,) = plain()
 
-    assert await clock.read(reading.recorded, job.id) == []
+    assert await clock.read(reading.recorded, job.id) is None

@@ -31,6 +31,7 @@ from tenuto.errors import (
     JobMismatch,
     KeyUnavailable,
     NothingRecorded,
+    NotSealed,
     SealBroken,
     TooLarge,
     Undecodable,
@@ -422,6 +423,32 @@ async def test_args_in_the_clear_are_refused_in_the_place_of_sealed_ones(app, ta
     (stored,) = await run_now(app, [mine])
 
     assert (seen, stored.errors[-1].type) == ([], "NotSealed")
+
+
+async def test_results_in_the_clear_are_refused_in_the_place_of_sealed_ones(app, tables):
+    told: list[str] = []
+
+    @job(name="trusting reader")
+    async def trust() -> None:
+        for read in (lambda: results.get_result("vault"), results.get_all_results):
+            try:
+                read()
+            except NotSealed as refused:
+                told.append(refused.field)
+
+    flow = Workflow()
+    step = flow.add("vault", vault.new("DE02"))
+    flow.add("reader", trust.options(schedule_in=1).new(), deps="vault")
+    await app.enqueue(flow)
+    await eventually(lambda: is_completed(app, step.job))
+    tables.execute("""update workflow_nodes set result = '"forged"' where name = 'vault'""")
+    tables.execute("""update jobs set recorded = '"forged"' where id = ?""", step.job.id)
+    await app.workflow(flow.id).wait(timeout=30)
+
+    assert told == ["result", "result"]
+    for read in (result_of(app, flow, "vault"), app.recorded(step.job)):
+        with pytest.raises(NotSealed):
+            await read
 
 
 async def test_a_text_that_is_no_seal_any_more_is_refused(app, tables):
