@@ -19,7 +19,7 @@ from tenuto.errors import (
 from tenuto.features.encrypted import Encryption
 from tenuto.features.keys import KeyRing
 from tenuto.features.recorded import inflated, unpacked
-from tenuto.features.sealing import Place
+from tenuto.features.sealing import Place, text_of
 from tenuto.job import Job
 from tenuto.tagged import SEALED, Sealed
 
@@ -119,12 +119,10 @@ def encrypted_workers() -> list[str]:
 # ── write ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def result_text(job: Job[Any, Any], text: str) -> str:
+def result_text(job: Job[Any, Any], text: str) -> str:
     """A running step's result as it is to be stored before it settles: sealed, where its worker is encrypted."""
     encryption = encryption_of(job.worker)
-    if encryption is None:
-        return text
-    return encryption.sealed(await encryption.ring(), Place(job.id, job.worker, RESULT), text)
+    return text if encryption is None else encryption.given_back(job, RESULT, text.encode())
 
 
 async def args_of(changes: Mapping[str, Any] | None) -> Callable[[Job[Any, Any], str], str] | None:
@@ -146,7 +144,7 @@ async def args_of(changes: Mapping[str, Any] | None) -> Callable[[Job[Any, Any],
         ring = rings[encryption]
         if isinstance(ring, Exception):
             raise ring
-        return encryption.sealed(ring, Place(job.id, job.worker, "args"), text)
+        return text_of(encryption.sealed_args(ring, job, text))
 
     return text_for
 

@@ -62,8 +62,9 @@ async def store_result(value: Any) -> None:
     if mine.job.workflow_id is None:
         raise NoWorkflow(mine.job.id)
     text = encode_result(value)
-    await mine.store_result(mine.job, await result_text(mine.job, text))
+    await mine.store_result(mine.job, result_text(mine.job, text))
     mine.needs.own = text
+    mine.needs.closed.pop("", None)
 
 
 def _value(mine: Running, name: str, text: str) -> Any:

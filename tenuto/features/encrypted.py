@@ -9,7 +9,7 @@ from tenuto import codec
 from tenuto.context import running
 from tenuto.errors import ConfigError, InvalidJob, JobTimedOut, KeyUnavailable, NotSealed, SealBroken, SealError
 from tenuto.features.feature import Feature, Process
-from tenuto.features.keys import KeyProvider, KeyRing
+from tenuto.features.keys import KeyProvider, KeyRing, check_library
 from tenuto.features.recorded import deflated
 from tenuto.features.sealing import Place, seal, text_of, unseal
 from tenuto.job import ARGS_LIMIT, Failure, Job
@@ -69,9 +69,9 @@ class Encryption(Feature):
         """The secret for keyed hashes of what its jobs carry. Raises as `ring` does."""
         return (await self.ring()).hash_key
 
-    def sealed(self, ring: KeyRing, place: Place, text: str) -> str:
-        """The text as it is stored in its place: sealed with the ring's current key."""
-        return text_of(seal(ring, place, text.encode(), marked=place.field == "args"))
+    def sealed_args(self, ring: KeyRing, job: Job[Any, Any], text: str) -> Sealed:
+        """The text of a job's args sealed, and marked so that the same can be told from others."""
+        return seal(ring, Place(job.id, job.worker, "args"), text.encode(), marked=True)
 
     async def opened(self, sealed: Sealed, place: Place) -> bytes:
         """What is in it. Raises KeyUnavailable and SealBroken, and what the provider raises."""
@@ -95,7 +95,7 @@ class Encryption(Feature):
         if isinstance(job.args, Sealed):
             return job
         text = job.encoded or codec.encode(job.args, limit=ARGS_LIMIT, what="args")
-        sealed = seal(await self.ring(), Place(job.id, job.worker, "args"), text.encode(), marked=True)
+        sealed = self.sealed_args(await self.ring(), job, text)
         return job.replace(args=sealed, encoded=text_of(sealed))
 
     async def around_process(self, job: Job[Any, Any], call_next: Process) -> Outcome:
@@ -115,13 +115,17 @@ class Encryption(Feature):
         if ack.error is not None:
             sealed["error"] = self._sealed_error(job, outcome, ack.error)
         if ack.result is not None:
-            sealed["result"] = self._stored(job, "result", ack.result.encode())
+            sealed["result"] = self.given_back(job, "result", ack.result.encode())
         if ack.recorded is not None:
-            sealed["recorded"] = self._stored(job, "recorded", deflated(ack.recorded))
+            sealed["recorded"] = self.given_back(job, "recorded", deflated(ack.recorded))
         return ack._replace(**sealed) if sealed else ack
 
-    def _stored(self, job: Job[Any, Any], field: str, data: bytes) -> str:
-        assert self._ring is not None  # the attempt began with it
+    def given_back(self, job: Job[Any, Any], field: str, data: bytes) -> str:
+        """What a running attempt gives, as it is stored: sealed with the keys that were there when one began last.
+
+        Nothing is asked here: what has been done must not be lost because a vault is away.
+        """
+        assert self._ring is not None  # around_process asked for it
         return text_of(seal(self._ring, Place(job.id, job.worker, field), data))
 
     # ── errors ──
@@ -154,8 +158,9 @@ def encryption(option: Encrypted | KeyRing | KeyProvider | None) -> Feature | No
         return None
     if isinstance(option, KeyRing) or callable(option):
         option = Encrypted(option)
-    if not isinstance(option, Encrypted):
+    if not isinstance(option, Encrypted) or not (isinstance(option.keys, KeyRing) or callable(option.keys)):
         raise InvalidJob("encrypted= takes a KeyRing, a function that gives one, or Encrypted(…)")  # and shows none
+    check_library()
     return Encryption(option)
 
 

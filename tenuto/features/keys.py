@@ -60,6 +60,11 @@ KeyProvider: TypeAlias = Callable[[], KeyRing | Awaitable[KeyRing]]
 """A function, sync or async, that gives the keys when they are needed."""
 
 
+def check_library() -> None:
+    """Raise MissingExtra where the library of the extra `crypto` is not installed."""
+    _library("ciphers.aead")
+
+
 def _library(part: str) -> Any:
     try:
         return import_module(f"cryptography.hazmat.primitives.{part}")

@@ -7,7 +7,7 @@ from base64 import b64decode, b64encode, urlsafe_b64encode
 
 import pytest
 
-from tenuto import KeyRing, job
+from tenuto import Encrypted, KeyRing, job
 from tenuto.errors import ConfigError, InvalidJob, InvalidKey, MissingExtra
 from tenuto.features.sealing import Place, seal, unseal
 
@@ -92,7 +92,9 @@ def test_an_id_is_a_plain_word(id):
         KeyRing(id, {id: OLD})
 
 
-@pytest.mark.parametrize("given", ["a key", 7, True, {"a": OLD}], ids=["text", "number", "bool", "dict"])
+@pytest.mark.parametrize(
+    "given", ["a key", 7, True, {"a": OLD}, Encrypted("a key")], ids=["text", "number", "bool", "dict", "wrapped"]
+)
 def test_what_gives_no_keys_is_refused_when_the_worker_is_defined_and_not_shown(given):
     with pytest.raises(InvalidJob, match="encrypted= takes a KeyRing") as refused:
 
@@ -108,4 +110,9 @@ def test_without_the_extra_a_ring_says_what_to_install(monkeypatch):
 
     with pytest.raises(MissingExtra, match=r"pip install 'tenuto\[crypto\]'"):
         KeyRing("a", {"a": OLD})
+    with pytest.raises(MissingExtra):
+
+        @job(name="refused", encrypted=lambda: KeyRing("a", {"a": OLD}))
+        async def refused_worker() -> None: ...
+
     assert issubclass(MissingExtra, ConfigError)
