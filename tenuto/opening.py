@@ -1,6 +1,7 @@
 """Opening: what encrypted workers sealed, made readable with the keys of those that this process knows."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from tenuto import codec
@@ -13,7 +14,6 @@ from tenuto.errors import (
     NothingRecorded,
     NotSealed,
     SealBroken,
-    SealError,
     UnknownWorker,
 )
 from tenuto.features.encrypted import Encryption
@@ -102,13 +102,12 @@ async def _opened(text: str, place: Place) -> bytes | None:
     sealed = codec.decode(text)
     if not isinstance(sealed, Sealed):
         raise SealBroken(place.job_id, place.field)
-    refusal: SealError = KeyUnavailable(sealed.key_id, sealed.worker)
-    for encryption in [mine] if mine is not None else filter(None, map(_of, registered().values())):
-        try:
-            return await encryption.opened(sealed, place)
-        except SealError as refused:
-            refusal = refusal if isinstance(refused, KeyUnavailable) else refused
-    raise refusal
+    if mine is not None:
+        return await mine.opened(sealed, place)
+    for other in filter(None, map(_of, registered().values())):
+        with suppress(Exception):  # it lacks the key, has another of that id, or cannot be asked
+            return await other.opened(sealed, place)
+    raise KeyUnavailable(sealed.key_id, sealed.worker)
 
 
 def encrypted_workers() -> list[str]:

@@ -152,16 +152,16 @@ class Encryption(Feature):
         return Failure(failure.attempt, failure.at, failure.kind, failure.type, message, traceback)
 
 
-def encryption(option: Encrypted | KeyRing | KeyProvider | None) -> Feature | None:
-    """The feature that `encrypted=` asks for. Raises InvalidJob."""
+def encryption(option: Any) -> Feature | None:
+    """The feature that `encrypted=` asks for. Raises InvalidJob, and MissingExtra without the extra `crypto`."""
     if option is None:
         return None
-    if isinstance(option, KeyRing) or callable(option):
-        option = Encrypted(option)
-    if not isinstance(option, Encrypted) or not (isinstance(option.keys, KeyRing) or callable(option.keys)):
+    asked = option if isinstance(option, Encrypted) else Encrypted(option)
+    keys: Any = asked.keys
+    if not (isinstance(keys, KeyRing) or callable(keys)):
         raise InvalidJob("encrypted= takes a KeyRing, a function that gives one, or Encrypted(…)")  # and shows none
     check_library()
-    return Encryption(option)
+    return Encryption(asked)
 
 
 async def _answer(provider: KeyProvider) -> KeyRing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from base64 import b64decode, b64encode, urlsafe_b64encode
+from typing import Any
 
 import pytest
 
@@ -92,9 +93,11 @@ def test_an_id_is_a_plain_word(id):
         KeyRing(id, {id: OLD})
 
 
-@pytest.mark.parametrize(
-    "given", ["a key", 7, True, {"a": OLD}, Encrypted("a key")], ids=["text", "number", "bool", "dict", "wrapped"]
-)
+NO_KEYS: dict[str, Any] = {"text": "a key", "number": 7, "bool": True, "dict": {"a": OLD}}
+NO_KEYS["wrapped"] = Encrypted(NO_KEYS["text"])
+
+
+@pytest.mark.parametrize("given", NO_KEYS.values(), ids=NO_KEYS)
 def test_what_gives_no_keys_is_refused_when_the_worker_is_defined_and_not_shown(given):
     with pytest.raises(InvalidJob, match="encrypted= takes a KeyRing") as refused:
 

@@ -18,10 +18,10 @@ async def result_of(database, flow: Flow, step: str) -> str | None:
     return found[2]
 
 
-async def needs_of(claimer: Claimer, flow: Flow, step: str, **budget: int) -> Needs:
+async def needs_of(claimer: Claimer, flow: Flow, step: str, budget: int = 16_000_000) -> Needs:
     """What a step may read, once claimed."""
     job = await claimer.claimed(flow[step])
-    return (await claimer.database.read(upstream.needs, [job], **budget))[job.id]
+    return (await claimer.database.read(upstream.needs, [job], budget=budget))[job.id]
 
 
 # ── with the ending ───────────────────────────────────────────────────────────────────────────────

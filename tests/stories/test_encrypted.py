@@ -152,7 +152,7 @@ async def test_what_is_fetched_is_sealed_and_can_be_opened(app):
 
 async def test_args_are_checked_before_they_are_sealed(app):
     with pytest.raises(InvalidArgs):
-        vault.new(iban=7)
+        vault.new(iban=7)  # type: ignore[arg-type]
 
     assert vault.new("DE02").args == {"iban": "DE02", "fails": False}
 
@@ -271,7 +271,9 @@ async def test_a_step_reads_what_an_encrypted_one_returned(app, tables):
     flow.add("vault", vault.new("DE02"))
     flow.add("in a thread", read_deps.new(), deps="vault")
     flow.add("on the loop", read_dep.new("vault"), deps="vault")
-    (row,) = (await finish(app, flow)) and tables.rows("select result from workflow_nodes where name = 'vault'")
+    await finish(app, flow)
+
+    (row,) = tables.rows("select result from workflow_nodes where name = 'vault'")
 
     assert row["result"].startswith('{"$sealed":["new","vault","')
     assert await result_of(app, flow, "vault") == {"iban": "DE02"}
@@ -371,6 +373,9 @@ async def is_completed(app: Tenuto, job: Job[Any, Any]) -> bool:
 
 
 async def test_a_process_that_does_not_know_the_worker_reads_with_the_same_keys(app):
+    @job(name="another vault", encrypted=Keys(NoKeys()))
+    async def another() -> None: ...
+
     flow = Workflow()
     step = flow.add("vault", vault.new("DE02"))
     await finish(app, flow)

@@ -121,7 +121,7 @@ assert_type(alert.options(meta={"a": 1}, tags=["x"]).new(to="me"), Job[Any, bool
 send.options(quue="fast")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 send.options(priority="high")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 send.options(queue="fast").new(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-job(encrypted="a key")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+job(encrypted="a key")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 job(quue="fast")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 
 # ── classes ───────────────────────────────────────────────────────────────────────────────────────
