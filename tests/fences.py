@@ -165,8 +165,8 @@ FENCES = [
     Fence(
         "A seal opens in its own place alone",
         "features/sealing.py",
-        r"key_id, \*place, mark\]",
-        "key_id, mark]",
+        r"key_id, \*place, mark\)",
+        "key_id, mark)",
         "tests/features/test_sealing.py::test_a_seal_opens_in_its_own_place_alone",
     ),
     Fence(

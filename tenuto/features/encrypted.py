@@ -82,7 +82,7 @@ class Encryption(Feature):
 
         Raises as `opened` does.
         """
-        errors = tuple([await self._opened_error(job, failure) for failure in job.errors])
+        errors = tuple([await self._opened_error(job, failure) for failure in job.errors]) if job.errors else ()
         if not isinstance(job.args, Sealed):
             return job.replace(args=job.args, errors=errors)
         text = (await self.opened(job.args, Place(job.id, job.worker, "args"))).decode()

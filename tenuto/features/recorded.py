@@ -15,7 +15,7 @@ from tenuto.text import size
 T = TypeVar("T")
 
 RECORDED_LIMIT: Final = 32_000  # bytes of stored text, compressed and encoded
-_SHORT: Final = 100  # characters; compressing fewer gains nothing
+_SHORT: Final = 300  # characters; compressing fewer gains little, and costs more than all else
 _LONG: Final = 100_000  # characters; compressing more takes milliseconds, and a thread
 _PACKED: Final = "z"  # in front of what is compressed; JSON begins otherwise
 _ZLIB: Final = b"\x78"  # with which zlib begins, and JSON never

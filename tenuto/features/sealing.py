@@ -1,18 +1,20 @@
 """Sealing: text to ciphertext and back, by AES-256-GCM. A seal holds in one place only: a job, its worker, a field."""
 
 import os
-from base64 import b64decode, b64encode
+from base64 import b64encode
+from binascii import a2b_base64
+from functools import lru_cache
 from hmac import digest
 from typing import Final, NamedTuple
 
 from tenuto.errors import KeyUnavailable, SealBroken
 from tenuto.features.keys import KeyRing
-from tenuto.tagged import Sealed, dumps, tagged
+from tenuto.tagged import SEALED, Sealed, dumps
 
 NONCE_SIZE: Final = 12  # bytes
 MARK_SIZE: Final = 16
 
-# µs to seal / open a kilobyte, the associated data included (CPython 3.11, one shared core): 6 / 5.
+# µs to seal args of a kilobyte, with their mark, and to open them (CPython 3.11, one shared core): 6 / 4.
 
 
 class Place(NamedTuple):
@@ -37,8 +39,8 @@ def unseal(ring: KeyRing, place: Place, sealed: Sealed) -> bytes:
     if cipher is None:
         raise KeyUnavailable(sealed.key_id, sealed.worker)
     try:
-        stored = b64decode(sealed.data, validate=True)
-        if sealed.worker != place.worker or b64encode(stored).decode() != sealed.data:  # of two spellings one is false
+        stored = a2b_base64(sealed.data, strict_mode=True)  # ten times as fast as b64decode that validates
+        if sealed.worker != place.worker or not sealed.data.endswith(_last_four(stored)):
             raise ValueError
         bound = _bound(place, sealed.key_id, sealed.mark)
         opened: bytes = cipher.decrypt(stored[:NONCE_SIZE], stored[NONCE_SIZE:], bound)
@@ -47,19 +49,27 @@ def unseal(ring: KeyRing, place: Place, sealed: Sealed) -> bytes:
     return opened
 
 
+def _last_four(data: bytes) -> str:
+    """How the Base64 of the data ends. There alone it has more than one spelling, and all but this one are false."""
+    return b64encode(data[-(len(data) % 3 or 3) :]).decode()
+
+
 def text_of(sealed: Sealed) -> str:
-    """How it is stored: what the codec makes of it, sooner."""
-    return dumps(tagged(Sealed, sealed))
+    """How it is stored: what the codec makes of it, ten times as fast."""
+    return f'{SEALED}["{sealed.key_id}",{_quoted(sealed.worker)},"{sealed.data}","{sealed.mark}"]}}'
+
+
+_quoted: Final = lru_cache(dumps)
 
 
 def _bound(place: Place, key_id: str, mark: str) -> bytes:
-    """The associated data: what must be as it was, though it is not secret."""
-    return dumps(["tenuto 1", key_id, *place, mark]).encode()
+    """The associated data: what must be as it was, though it is not secret. No part that we seal for holds a NUL."""
+    return "\0".join(("tenuto 1", key_id, *place, mark)).encode()
 
 
 def _mark(ring: KeyRing, place: Place, data: bytes) -> str:
-    where = dumps(["tenuto mark", *place]).encode()
-    return b64encode(digest(ring.hash_key, where + b"\0" + data, "sha256")[:MARK_SIZE]).decode()
+    told = "\0".join(("tenuto mark", *place, "")).encode() + data
+    return b64encode(digest(ring.hash_key, told, "sha256")[:MARK_SIZE]).decode()
 
 
 def _invalid_tag() -> type[Exception]:

@@ -41,7 +41,7 @@ def test_what_is_packed_comes_back_and_is_never_longer(text: str):
 
 def test_what_repeats_is_compressed_and_what_does_not_is_left_as_it_is():
     repeating = codec.encode({"rows": [{"name": "ada", "paid": True}] * 500})
-    noise = codec.encode(b64encode(random.Random(7).randbytes(300)).decode())
+    noise = codec.encode(b64encode(random.Random(7).randbytes(600)).decode())
 
     assert len(packed(repeating)) < len(repeating) / 20
     assert packed(noise) == noise
