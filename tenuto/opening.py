@@ -130,8 +130,8 @@ async def args_of(changes: Mapping[str, Any] | None) -> Callable[[Job[Any, Any],
     What it gives raises KeyUnavailable for sealed args of a worker that this process does not know as encrypted, and
     what the provider of its keys raised.
     """
-    if not changes or "args" not in changes:
-        return None
+    if not isinstance(changes, Mapping) or "args" not in changes:
+        return None  # and what is no mapping is refused by who takes it
     rings = {each: await _asked(each) for each in filter(None, map(_of, registered().values()))}
 
     def text_for(job: Job[Any, Any], text: str) -> str:
