@@ -6,10 +6,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any, Final
 
 from bench.protocol import Asked, WentWrong
-from tenuto import Tenuto, Workflow, job, results, telemetry
+from tenuto import KeyRing, Tenuto, Workflow, job, results, telemetry
 from tests.storage.tables import look_into
 
 QUEUE: Final = "default"
@@ -44,10 +45,17 @@ async def hold(n: int) -> None:
     await released.wait()
 
 
-@job
-async def live(payload: str) -> None:
-    """As in life: args of a kilobyte, and a millisecond of waiting for something."""
+@cache
+def keys() -> KeyRing:
+    """The keys of an encrypted worker, which need their extra only once one is used."""
+    return KeyRing("bench", {"bench": KeyRing.new_key()})
+
+
+@job(encrypted=keys, recorded=True)
+async def live(payload: str) -> dict[str, Any]:
+    """As in life: args of a kilobyte, sealed, a millisecond of waiting for something, and a result that is kept."""
     await asyncio.sleep(0.001)
+    return {"status": "done", "size": len(payload), "head": payload[:64]}
 
 
 @job

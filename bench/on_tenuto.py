@@ -136,7 +136,7 @@ async def open(asked: Asked) -> Figures:
 
 
 async def life(asked: Asked) -> Figures:
-    """N jobs with a kilobyte of args and a millisecond of waiting; plain jobs are not recorded or encrypted yet."""
+    """N jobs with a kilobyte of args and a millisecond of waiting, recorded and encrypted."""
     async with paused(asked) as app:
         for begin in range(0, asked.jobs, CHUNK):
             await app.enqueue([live.new(KILOBYTE) for _ in range(begin, min(begin + CHUNK, asked.jobs))])

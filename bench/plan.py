@@ -178,7 +178,7 @@ def _common(database: Database) -> list[Case]:
             compares="p50",
             peers_when_quick=True,
         ),
-        Case("life", "a job as in life (not recorded, not encrypted yet), limit 100", database, "life"),
+        Case("life", "a job as in life (Tenuto's recorded and encrypted), limit 100", database, "life"),
         Case("diamonds", "diamonds, limit 100", database, "diamonds"),
         Case("mixed", "enqueue while draining, limit 100", database, "mixed", alone=True),
         Case(

@@ -4,7 +4,10 @@ from tenuto import results, telemetry
 from tenuto.app import Tenuto
 from tenuto.context import current_app, current_job
 from tenuto.errors import TenutoError
+from tenuto.features.encrypted import Encrypted
 from tenuto.features.hooks import HookState
+from tenuto.features.keys import KeyRing
+from tenuto.features.recorded import Recorded
 from tenuto.features.unique import Unique
 from tenuto.function import job
 from tenuto.hooking import attach_hook, detach_hook
@@ -21,14 +24,17 @@ __all__ = [
     "Cancel",
     "Deadline",
     "Discard",
+    "Encrypted",
     "Failure",
     "HookState",
     "Job",
     "JobState",
+    "KeyRing",
     "Limits",
     "Queue",
     "Rate",
     "Record",
+    "Recorded",
     "Snooze",
     "Step",
     "StepStatus",

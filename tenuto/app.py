@@ -15,6 +15,7 @@ from tenuto.features.feature import fold_store
 from tenuto.handles import QueueHandle, WorkflowHandle, status_of
 from tenuto.job import AVAILABLE, Duration, Job, JobState, id_of, seconds
 from tenuto.limits import Queue
+from tenuto.opening import args_of, opened_job, recorded_value
 from tenuto.options import as_jobs
 from tenuto.runtime.crew import Crew
 from tenuto.runtime.elsewhere import Executors, check_executors
@@ -257,6 +258,18 @@ class Tenuto:
         which = Filter.of(state=state, queue=queue, worker=worker, workflow=workflow, tag=tag)
         return await self._read(reading.find, which, limit, None if before is None else id_of(before))
 
+    async def recorded(self, job: Named) -> Any:
+        """What a job of a recorded worker returned. Raises NothingRecorded, JobNotFound.
+
+        For an encrypted worker also a SealError, and what the provider of its keys raises.
+        """
+        id = id_of(job)
+        return await recorded_value(id, await self._read(reading.recorded, id))
+
+    async def opened(self, job: J) -> J:
+        """A job of an encrypted worker with its args and errors opened. Raises KeyUnavailable, SealBroken."""
+        return await opened_job(job)
+
     async def counts(self) -> dict[str, dict[str, int]]:
         """How many jobs each queue holds, by state. It looks at every job: for people, not for loops."""
         self._check_open()
@@ -322,9 +335,10 @@ class Tenuto:
     ) -> list[str]:
         """Change jobs that neither run nor ended; the ids it changed: `await app.update(job, {"priority": 0})`.
 
-        Raises InvalidJob for a change that cannot be, EmptyFilter and InvalidRequest.
+        Raises InvalidJob for a change that cannot be, EmptyFilter and InvalidRequest; for new args of jobs that are
+        sealed, KeyUnavailable where their worker is not known here.
         """
-        changed = await self._steer("update", jobs, which, steer.update, changes)
+        changed = await self._steer("update", jobs, which, steer.update, changes, await args_of(changes))
         steer.as_stored(changes)  # a change that cannot be is refused also where no job fits
         return changed
 

@@ -2,10 +2,12 @@
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
 from tenuto import results
 from tenuto.context import current
 from tenuto.errors import WouldDeadlock
+from tenuto.job import Job
 
 
 def store_result(value: Any) -> None:
@@ -18,6 +20,17 @@ def store_result(value: Any) -> None:
     if _is_on_a_loop():
         raise WouldDeadlock("an async job cannot wait here; use `await results.store_result(value)`")
     asyncio.run_coroutine_threadsafe(results.store_result(value), loop).result()
+
+
+def recorded(job: Job[Any, Any] | UUID | str) -> Any:
+    """What a job of a recorded worker returned: `app.recorded` of the app that runs this job, for a plain function.
+
+    Raises as that one does, and WouldDeadlock in an `async def`.
+    """
+    mine = current("blocking.recorded()")
+    if _is_on_a_loop():
+        raise WouldDeadlock("an async job cannot wait here; use `await current_app().recorded(job)`")
+    return asyncio.run_coroutine_threadsafe(mine.app.recorded(job), mine.loop).result()
 
 
 def _is_on_a_loop() -> bool:

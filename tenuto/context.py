@@ -20,6 +20,8 @@ class Needs:
     own: str | None = None
     unmet: int = 0  # needs that are not met: it should not have been claimed
     deferred: bool = False  # results were too large to come along, and are to be read before it starts
+    sealed: dict[str, tuple[str, str]] = field(default_factory=dict)  # the job and worker of results to be opened
+    closed: dict[str, Exception] = field(default_factory=dict)  # why those stay sealed that could not be
 
 
 @dataclass(slots=True)

@@ -84,13 +84,18 @@ class Definition:
 
     def refresh(self) -> None:
         """Work out anew what depends on hooks: there are others now."""
-        for name in ("acting", "storing", "observing", "_makers"):
+        for name in ("acting", "storing", "giving_back", "observing", "_makers"):
             vars(self).pop(name, None)
 
     @cached_property
     def storing(self) -> tuple[Feature, ...]:
         """The features that shape what is stored, for `fold_store`."""
         return overriding(self.acting, "before_store")
+
+    @cached_property
+    def giving_back(self) -> tuple[Feature, ...]:
+        """The features that shape an ack, the outermost last."""
+        return overriding(self.acting, "before_ack")[::-1]
 
     @cached_property
     def observing(self) -> tuple[Feature, ...]:

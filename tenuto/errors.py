@@ -4,6 +4,7 @@ TenutoError
 ├── ConfigError             an option, a URL or a setting that cannot be used
 │   ├── InvalidUrl              the database's address cannot be understood
 │   ├── InvalidLimit            slots, a limit or a rate of a queue are out of their range
+│   ├── InvalidKey              a key of an encrypted worker cannot be used
 │   └── MissingExtra            a library of an optional extra is not installed
 ├── DefinitionError         something a program declares is wrong
 │   ├── InvalidJob              an option of a worker or a job is out of its range
@@ -24,7 +25,11 @@ TenutoError
 │   ├── NoWorkflow, StepNotFound, NotADependency, NoResult
 │   └── NotInJob
 ├── NotFound                nothing is stored under that id or name
-│   └── JobNotFound, WorkflowNotFound, CronNotFound
+│   └── JobNotFound, WorkflowNotFound, CronNotFound, NothingRecorded
+├── SealError               what was sealed cannot be opened
+│   ├── KeyUnavailable          its key is not here
+│   ├── SealBroken              it was altered, or belongs elsewhere
+│   └── NotSealed, NotEncrypted it is in the clear, or sealed, and its worker is not
 ├── Refused                 a verb that would break a promise
 │   ├── JobMismatch, WorkflowMismatch   the same id again, with another content
 │   ├── UniqueConflict          another job holds the unique key that this one needs
@@ -69,6 +74,15 @@ class InvalidUrl(ConfigError):
 
 class InvalidLimit(ConfigError, ValueError):
     """Slots, a limit or a rate of a queue are out of their range."""
+
+
+class InvalidKey(ConfigError, ValueError):
+    """A key of an encrypted worker cannot be used; `key_id` says which. The key itself is not shown."""
+
+    def __init__(self, key_id: str, reason: str) -> None:
+        super().__init__(f"key {key_id} cannot be used: {reason}")
+        self.key_id = key_id
+        self.reason = reason
 
 
 class MissingExtra(ConfigError):
@@ -308,6 +322,63 @@ class CronNotFound(NotFound):
     def __init__(self, name: str) -> None:
         super().__init__(f"no cron entry is named {name!r:.300}; tenuto cron list shows those there are")
         self.name = name
+
+
+class NothingRecorded(NotFound):
+    """The job has recorded nothing: it has not completed, returned None, or its worker is not recorded."""
+
+    def __init__(self, job_id: str) -> None:
+        told = "it has not completed, or returned None, or its worker is not recorded="
+        super().__init__(f"job {job_id} has recorded nothing: {told}")
+        self.job_id = job_id
+
+
+# ── what is sealed ────────────────────────────────────────────────────────────────────────────────
+
+
+class SealError(TenutoError):
+    """What an encrypted worker sealed cannot be opened."""
+
+
+class KeyUnavailable(SealError, LookupError):
+    """The key that opens it is not among those of this process."""
+
+    def __init__(self, key_id: str, worker: str) -> None:
+        told = f"import the module of the worker {worker}, and keep the key in its ring"
+        super().__init__(f"the key {key_id!r} is not here, and what it sealed stays closed; {told}")
+        self.key_id = key_id
+        self.worker = worker
+
+
+class SealBroken(SealError, ValueError):
+    """It was altered or cut, or stands where it was not sealed for: another job, field or worker."""
+
+    def __init__(self, job_id: str, field: str) -> None:
+        super().__init__(f"what is sealed as {field} of job {job_id} was altered, or belongs elsewhere")
+        self.job_id = job_id
+        self.field = field
+
+
+class NotSealed(SealError, ValueError):
+    """What an encrypted worker's job holds is stored in the clear, and so by nobody who had its keys."""
+
+    def __init__(self, job_id: str, field: str, worker: str) -> None:
+        super().__init__(
+            f"what is stored as {field} of job {job_id} is not sealed, and {worker} is encrypted; "
+            "Encrypted(keys, allow_plain=True) takes what is from before it was"
+        )
+        self.job_id = job_id
+        self.field = field
+        self.worker = worker
+
+
+class NotEncrypted(SealError, TypeError):
+    """Args are sealed, and the worker that is to run them is not encrypted (any more)."""
+
+    def __init__(self, job_id: str, worker: str) -> None:
+        super().__init__(f"the args of job {job_id} are sealed, and {worker} is not encrypted; give it encrypted=")
+        self.job_id = job_id
+        self.worker = worker
 
 
 class Refused(TenutoError):

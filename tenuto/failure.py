@@ -9,6 +9,7 @@ from typing import Any, Final
 from tenuto import codec
 from tenuto.errors import CodecError, RaisedElsewhere
 from tenuto.job import EPOCH, Failure, Job
+from tenuto.tagged import Sealed
 from tenuto.text import clean, clip, size
 
 ERROR_LIMIT: Final = 16_000  # bytes of one entry
@@ -55,7 +56,7 @@ def _fields(failure: Failure) -> dict[str, Any]:
         "attempt": failure.attempt,
         "kind": failure.kind,
         "type": failure.type,
-        "message": failure.message,
+        "message": failure.sealed or failure.message,
         "traceback": failure.traceback,
     }
 
@@ -72,7 +73,9 @@ def failures(text: str) -> tuple[Failure, ...]:
 
 def _failure(entry: dict[str, Any]) -> Failure:
     at = EPOCH + timedelta(microseconds=entry["at"])
-    return Failure(entry["attempt"], at, entry["kind"], entry["type"], entry["message"], entry["traceback"])
+    message = entry["message"]
+    sealed = message if isinstance(message, Sealed) else None
+    return Failure(entry["attempt"], at, entry["kind"], entry["type"], str(message), entry["traceback"], sealed)
 
 
 def name_of(error: BaseException) -> str:

@@ -8,10 +8,10 @@ from enum import Enum
 from types import EllipsisType
 from typing import Any, Final
 
-from tenuto import codec
 from tenuto.errors import InvalidRequest, NoResult, StepNotFound, StorageUnavailable, WaitTimedOut, WorkflowNotFound
 from tenuto.job import Duration, check_name, seconds
 from tenuto.limits import Limits, Rate
+from tenuto.opening import result_value
 from tenuto.runtime.notifier import Notifier
 from tenuto.storage import limited, reading, steer
 from tenuto.storage.database import Database, Hint
@@ -73,16 +73,18 @@ class WorkflowHandle:
         return None
 
     async def result(self, step: str | Enum) -> Any:
-        """What one step stored. Raises StepNotFound, NoResult, WorkflowNotFound."""
+        """What one step stored. Raises StepNotFound, NoResult, WorkflowNotFound.
+
+        For what an encrypted step stored also a SealError, or what the provider of its keys raises.
+        """
         name = check_name("step", step.value if isinstance(step, Enum) else step)
         found = await self._database.read(reading.step, self.id, name)
         if found is None:
             await self.status(steps=False)
             raise StepNotFound(name)
-        _, _, text = found
-        if text is None:
+        if found.result is None:
             raise NoResult(name)
-        return codec.decode(text)
+        return await result_value(found.result, found.job_id, found.worker)
 
 
 def _concerns(hint: Hint, id: str) -> bool:

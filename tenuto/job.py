@@ -71,6 +71,7 @@ class Failure:
     type: str
     message: str
     traceback: str = field(default="", repr=False)
+    sealed: Any = field(default=None, repr=False)  # of an encrypted worker: message and traceback, to be opened
 
 
 class Signal:

@@ -8,6 +8,9 @@ from uuid import UUID
 
 from tenuto import codec
 from tenuto.errors import InvalidJob
+from tenuto.features.encrypted import Encrypted
+from tenuto.features.keys import KeyProvider, KeyRing
+from tenuto.features.recorded import Recorded
 from tenuto.features.unique import Unique, unique_of
 from tenuto.job import AVAILABLE, META_LIMIT, Duration, Job, check_name, id_of, seconds
 from tenuto.outcome import Backoff
@@ -50,6 +53,8 @@ class WorkerOptions(TypedDict, total=False):
     hooks: Iterable[object]  # each with some of before_new, before_process, after_process, on_cancelled, on_discarded
     unique: Unique | bool | None  # one at a time of those that are alike; True: a Unique as it comes
     partition: str | Iterable[str] | None  # what jobs have in common that share a part of their queue's limits
+    recorded: bool | Recorded  # what process returns is kept on the job
+    encrypted: Encrypted | KeyRing | KeyProvider | None  # what its jobs hold is sealed at rest
 
 
 class JobOptions(TypedDict, total=False):

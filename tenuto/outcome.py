@@ -40,6 +40,11 @@ class Record(Generic[T]):
 
     value: T
 
+    @property
+    def recorded(self) -> str | None:
+        """The text of it that its job keeps, where its worker is recorded."""
+        return None
+
 
 class Snooze(Exception):
     """Again after `delay` (a timedelta or seconds), with no attempt spent. Returned or raised."""
@@ -59,6 +64,8 @@ class Cancel(Exception):
 
 class Discard(Exception):
     """Discarded, for `reason`: failed, and no more attempts. Returned or raised."""
+
+    name = "Discard"  # as it stands in the job's errors
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
@@ -132,7 +139,7 @@ class Ack(NamedTuple):
     """One attempt given back: which one (id and epoch), and what becomes of the job.
 
     `error` is one entry for the job's errors, as text; the database puts its instant and attempt in front.
-    `errors` replaces the entries before it, where they have become too many. `result` is stored text.
+    `errors` replaces the entries before it, where they have become too many. `result` and `recorded` are stored text.
     """
 
     id: str
@@ -146,6 +153,7 @@ class Ack(NamedTuple):
     result: str | None = None
     delay: timedelta | None = None
     is_spent: bool = True  # whether the attempt counts
+    recorded: str | None = None
 
 
 def settle(job: Job[Any, Any], outcome: Outcome, *, backoff: Backoff | None = None) -> Ack:
@@ -153,8 +161,8 @@ def settle(job: Job[Any, Any], outcome: Outcome, *, backoff: Backoff | None = No
     match outcome:
         case Done() | Kept():
             return _ack(job, COMPLETED)
-        case Record(value):
-            return _completed(job, value)
+        case Record():
+            return _completed(job, outcome)
         case Failed(error):
             return _failed(job, error, backoff)
         case Snooze():
@@ -163,7 +171,7 @@ def settle(job: Job[Any, Any], outcome: Outcome, *, backoff: Backoff | None = No
             is_news = job.has_hooks and outcome.reason == PAST_DEADLINE
             return _ended(job, CANCELLED, "cancel", "Cancel", outcome.reason)._replace(has_hooks=is_news)
         case Discard():
-            return _ended(job, DISCARDED, "discard", "Discard", outcome.reason)
+            return _ended(job, DISCARDED, "discard", outcome.name, outcome.reason)
         case PutBack(delay):
             return _ack(job, SCHEDULED, delay=delay, is_spent=False)
         case Gated():
@@ -178,12 +186,11 @@ def _ack(job: Job[Any, Any], state: JobState, **rest: Any) -> Ack:
     return Ack(job.id, job.epoch, state, job.workflow_id, job.has_dependents, job.has_hooks, **rest)
 
 
-def _completed(job: Job[Any, Any], value: object) -> Ack:
-    """Completed with its result, which only a step has a place for; what cannot be stored discards the job."""
-    if job.workflow_id is None:
-        return _ack(job, COMPLETED)
+def _completed(job: Job[Any, Any], record: Record[Any]) -> Ack:
+    """Completed with its result, where there is a place for it; what cannot be stored discards the job."""
     try:
-        return _ack(job, COMPLETED, result=encode_result(value))
+        result = None if job.workflow_id is None else encode_result(record.value)
+        return _ack(job, COMPLETED, result=result, recorded=record.recorded)
     except CodecError as error:
         return _ended(job, DISCARDED, "discard", type(error).__name__, str(error))
 

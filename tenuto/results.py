@@ -10,6 +10,7 @@ from tenuto import codec
 from tenuto.context import Running, current
 from tenuto.errors import NoResult, NotADependency, NotInJob, NoWorkflow, StepNotFound
 from tenuto.job import Job
+from tenuto.opening import result_text
 from tenuto.outcome import encode_result
 
 
@@ -22,7 +23,8 @@ def get_result(job: Job[Any, Any] | str | Enum, step: str | Enum | None = None, 
 
     Raises exactly one of, checked in this order: NoWorkflow (this job is no step), StepNotFound (the workflow
     has no such step), NotADependency (it exists, but is no declared dep of this one), NoResult (it stored
-    nothing). A declared dep costs no read; only another name does. Raises NotInJob outside a job.
+    nothing). A declared dep costs no read; only another name does. Raises NotInJob outside a job, and for what an
+    encrypted step stored a SealError, or what the provider of its keys raised.
     """
     mine = _running("get_result()", job if isinstance(job, Job) else None)
     name = _name(step if isinstance(job, Job) else job)
@@ -33,13 +35,13 @@ def get_result(job: Job[Any, Any] | str | Enum, step: str | Enum | None = None, 
     text = mine.needs.results[name]
     if text is None:
         raise NoResult(name)
-    return codec.decode(text)
+    return _value(mine, name, text)
 
 
 def get_all_results(job: Job[Any, Any] | None = None) -> dict[str, Any]:
     """The results of all direct deps that have stored one, by name; empty for a job that is no step."""
     mine = _running("get_all_results()", job)
-    return {name: codec.decode(text) for name, text in mine.needs.results.items() if text is not None}
+    return {name: _value(mine, name, text) for name, text in mine.needs.results.items() if text is not None}
 
 
 def get_own_result(job: Job[Any, Any] | None = None) -> Any:
@@ -47,7 +49,7 @@ def get_own_result(job: Job[Any, Any] | None = None) -> Any:
     mine = _running("get_own_result()", job)
     if mine.needs.own is None:
         raise NoResult(mine.job.id)
-    return codec.decode(mine.needs.own)
+    return _value(mine, "", mine.needs.own)
 
 
 async def store_result(value: Any) -> None:
@@ -60,8 +62,16 @@ async def store_result(value: Any) -> None:
     if mine.job.workflow_id is None:
         raise NoWorkflow(mine.job.id)
     text = encode_result(value)
-    await mine.store_result(mine.job, text)
+    await mine.store_result(mine.job, result_text(mine.job, text))
     mine.needs.own = text
+    mine.needs.closed.pop("", None)
+
+
+def _value(mine: Running, name: str, text: str) -> Any:
+    """A result as it came with the claim, where it could be opened."""
+    if name in mine.needs.closed:
+        raise mine.needs.closed[name]
+    return codec.decode(text)
 
 
 def _name(step: str | Enum | None) -> str:

@@ -4,6 +4,7 @@ import json
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
@@ -16,6 +17,41 @@ from tenuto.errors import Undecodable, Unencodable
 _TICK: Final = timedelta(microseconds=1)
 
 dumps: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Sealed:
+    """What was encrypted before it was stored: the key and the worker that can open it, and the ciphertext.
+
+    `mark` is a keyed digest of what is inside and of where it belongs: it tells without a key whether two of them
+    hold the same. Empty where nobody compares.
+    """
+
+    key_id: str
+    worker: str
+    data: str  # Base64
+    mark: str = ""
+
+    def __repr__(self) -> str:
+        return f"<sealed with key {self.key_id!r}>"
+
+
+def holds_same(text: str, other: str) -> bool:
+    """Whether two stored texts of one place hold the same: equal, or sealed with one mark."""
+    return text == other or (text.startswith(SEALED) and _mark_of(text) == _mark_of(other) is not None)
+
+
+def _mark_of(text: str) -> str | None:
+    if not text.startswith(SEALED):
+        return None
+    try:
+        return json.loads(text)["$sealed"][3] or None
+    except (ValueError, LookupError, TypeError):  # somebody wrote there by hand
+        return None
+
+
+SEALED: Final = '{"$sealed":'
+"""What the stored text of something sealed begins with."""
 
 
 class Tag(NamedTuple):
@@ -71,6 +107,16 @@ def _read_dict(items: list[Any]) -> dict[str, Any]:
     return dict(zip(keys, items[1::2], strict=True))
 
 
+def _write_sealed(sealed: Sealed) -> list[str]:
+    return [sealed.key_id, sealed.worker, sealed.data, sealed.mark]
+
+
+def _read_sealed(parts: list[Any]) -> Sealed:
+    if [type(part) for part in parts] != [str] * 4:
+        raise Undecodable("what was sealed is not four texts")
+    return Sealed(*parts)
+
+
 TAGS: Final[Mapping[str, Tag]] = {
     "$datetime": Tag(datetime, str, _write_moment, partial(_read_moment, datetime)),
     "$date": Tag(date, str, date.isoformat, date.fromisoformat),
@@ -86,6 +132,7 @@ TAGS: Final[Mapping[str, Tag]] = {
     "$set": Tag(set, list, _write_set, set),
     "$frozenset": Tag(frozenset, list, _write_set, frozenset),
     "$dict": Tag(dict, list, _write_dict, _read_dict),  # with NUL in a key, or itself like a tag
+    "$sealed": Tag(Sealed, list, _write_sealed, _read_sealed),
 }
 TAG_OF: Final = {tag.kind: name for name, tag in TAGS.items()}
 

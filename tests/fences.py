@@ -163,6 +163,20 @@ FENCES = [
         "tests/storage/test_enqueue.py::test_the_same_id_with_another_content_is_refused",
     ),
     Fence(
+        "A seal opens in its own place alone",
+        "features/sealing.py",
+        r"key_id, \*place, mark\)",
+        "key_id, mark)",
+        "tests/features/test_sealing.py::test_a_seal_opens_in_its_own_place_alone",
+    ),
+    Fence(
+        "Args of an encrypted worker that lie in the clear do not run",
+        "features/encrypted.py",
+        r"if not \(isinstance\(job\.args, Sealed\) or self\.allows_plain\):",
+        "if False:",
+        "tests/features/test_sealing.py::test_args_in_the_clear_are_refused_where_they_ought_to_be_sealed",
+    ),
+    Fence(
         "No tables are changed under a live node of an older version",
         "storage/upkeep.py",
         r"if older:",

@@ -16,6 +16,7 @@ from tenuto import errors, telemetry
 from tenuto.cli.root import root
 from tenuto.config import Config
 from tenuto.failure import ERROR_LIMIT, ERRORS_KEPT
+from tenuto.features.recorded import RECORDED_LIMIT
 from tenuto.job import ARGS_LIMIT, META_LIMIT, TERMINAL, TRANSITIONS, JobState
 from tenuto.options import JobOptions, WorkerOptions
 from tenuto.outcome import RESULT_LIMIT
@@ -133,6 +134,7 @@ def test_the_sizes_are_those_of_the_code():
         "arguments": ARGS_LIMIT,
         "`meta`": META_LIMIT,
         "a step's result": RESULT_LIMIT,
+        "what is recorded, compressed": RECORDED_LIMIT,
         "one error entry": ERROR_LIMIT,
     }
     assert f"the last {ERRORS_KEPT} of them" in page("guides/jobs.md")

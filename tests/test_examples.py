@@ -153,6 +153,19 @@ def test_the_demo_goes_on_where_a_kill_stopped_it(tmp_path):
     assert "staged: the first attempt of this step always fails" in tried.stdout
 
 
+def test_the_pii_worker_shows_what_is_read_and_what_lies_in_the_file(tmp_path):
+    ran = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "pii_worker.py"), "--folder", str(tmp_path)],
+        capture_output=True, text=True, timeout=90, check=False, cwd=ROOT, env=FROM_HERE,
+    )  # fmt: skip
+
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("Dear Ada Lovelace, your passport …T47 is genuine.") == 2
+    assert "the bank knows no account DE02 1203" in ran.stdout
+    assert re.findall(r"in any of its files: (\w+)$", ran.stdout, re.MULTILINE) == ["no"] * 6
+    assert re.search(r'^    pii_worker\.check_identity +\{"\$sealed":\["2026-02"', ran.stdout, re.MULTILINE)
+
+
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=name_of)
 def test_an_example_needs_nothing_but_the_core(example):
     tree = ast.parse(example.read_text(encoding="utf-8"))

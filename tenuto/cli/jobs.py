@@ -41,8 +41,9 @@ from tenuto.cli.output import (
     table,
     took,
 )
-from tenuto.errors import CodecError, EmptyFilter, InvalidRequest, NotFound
+from tenuto.errors import CodecError, EmptyFilter, InvalidRequest, KeyUnavailable, NotFound, NothingRecorded
 from tenuto.job import IDENTIFIERS, Failure, Job, JobState
+from tenuto.tagged import Sealed
 from tenuto.workflow import StepStatus, WorkflowStatus
 
 AnyJob = Job[Any, Any]
@@ -136,6 +137,8 @@ class _Shown(NamedTuple):
     workflow: WorkflowStatus | None
     step: StepStatus | None
     is_known: bool  # whether a live node knows its worker
+    has_recorded: bool
+    recorded: Any
 
 
 @commands.command("show")
@@ -163,7 +166,19 @@ async def _look(app: Tenuto, id: str) -> _Shown:
             workflow = None
     steps = workflow.steps if workflow is not None else ()
     step = next((step for step in steps if step.job_id == job.id), None)
-    return _Shown(job, workflow, step, job.worker in known)
+    return _Shown(job, workflow, step, job.worker in known, *await _recorded(app, job))
+
+
+async def _recorded(app: Tenuto, job: AnyJob) -> tuple[bool, Any]:
+    """Whether it recorded anything, and what: here are no keys, so it stays sealed where it is."""
+    try:
+        return True, await app.recorded(job)
+    except NothingRecorded:
+        return False, None
+    except KeyUnavailable as closed:
+        return True, Sealed(closed.key_id, closed.worker, "")
+    except CodecError as fault:
+        return True, fault
 
 
 def _whole(shown: _Shown) -> dict[str, Any]:
@@ -184,6 +199,8 @@ def _whole(shown: _Shown) -> dict[str, Any]:
         "step": None if shown.step is None else shown.step.name,
         "deps": [] if shown.step is None else shown.step.deps,
         "worker_is_known": shown.is_known,
+        "has_recorded": shown.has_recorded,
+        "recorded": stored(shown.recorded),
     }
 
 
@@ -209,6 +226,7 @@ def _print_job(shown: _Shown) -> None:
         "args": preview(job.args, most=10_000),
         "meta": _own_meta(job),
         "result": _result(step) if step is not None else "",
+        "recorded": preview(shown.recorded, most=2_000) if shown.has_recorded else "",
     }
     say(pairs(facts))
     for failure in reversed(job.errors):

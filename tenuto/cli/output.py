@@ -13,6 +13,7 @@ from rich.text import Text
 
 from tenuto import codec
 from tenuto.errors import CodecError
+from tenuto.tagged import Sealed
 
 GLYPHS: Final[Mapping[str, tuple[str, str]]] = {
     "completed": ("✓", "green"),
@@ -72,6 +73,8 @@ def plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, timedelta):
         return value.total_seconds()
+    if isinstance(value, Sealed):
+        return {"sealed": value.key_id}
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     held: Any = value
@@ -83,7 +86,9 @@ def plain(value: Any) -> Any:
 
 
 def stored(value: Any) -> Any:
-    """Args, meta or a result as JSON: what JSON lacks is tagged, as it is in the database."""
+    """Args, meta or a result as JSON: what JSON lacks is tagged, as it is in the database, and what is sealed named."""
+    if isinstance(value, Sealed):
+        return plain(value)
     if isinstance(value, CodecError):
         return {"unreadable": str(value)}
     return json.loads(codec.encode(value))

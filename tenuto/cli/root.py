@@ -18,6 +18,7 @@ from tenuto.cli import cron, doctor, jobs, queues, work, workflows
 from tenuto.cli.door import helpful, settings
 from tenuto.cli.options import AsJson
 from tenuto.cli.output import document, pairs, say
+from tenuto.features.keys import KeyRing
 
 GLOBAL = ("--url", "--schema")
 
@@ -108,6 +109,16 @@ def version(as_json: AsJson = False) -> None:
         document(found)
     else:
         say(pairs({**found, "psycopg": found["psycopg"] or "not installed: pip install 'tenuto[postgres]'"}))
+
+
+@root.command()
+def keygen(as_json: AsJson = False) -> None:
+    """Make a key for encrypted workers: 32 random bytes in Base64. It is stored nowhere."""
+    key = KeyRing.new_key()
+    if as_json:
+        document({"key": key})
+    else:
+        print(key)
 
 
 def _version(package: str) -> str | None:

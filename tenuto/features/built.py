@@ -5,13 +5,17 @@ from typing import Any, Final, TypeAlias
 
 from tenuto.errors import InvalidJob
 from tenuto.features.deadline import Deadlines
+from tenuto.features.encrypted import encryption
 from tenuto.features.feature import Feature
 from tenuto.features.partition import partitioned
+from tenuto.features.recorded import recorder
 from tenuto.features.recurring import recurring
 
-Maker: TypeAlias = Callable[[Mapping[str, Any], Sequence[Feature]], Feature]
+Maker: TypeAlias = Callable[[Mapping[str, Any], Sequence[Feature]], Feature | None]
 
 MAKERS: Final[Mapping[str, Maker]] = {
+    "encrypted": lambda options, _: encryption(options["encrypted"]),
+    "recorded": lambda options, _: recorder(options["recorded"]),
     "cron": lambda options, _: recurring(options),
     "deadline": lambda _options, _made: Deadlines(),
     "partition": lambda options, made: partitioned(options["partition"], made),
@@ -32,6 +36,7 @@ def built(options: Mapping[str, Any]) -> tuple[Feature, ...]:
             raise InvalidJob(f"{name}= says something of {needed}=, which is missing")
     made: list[Feature] = []
     for name, make in MAKERS.items():
-        if options.get(name) is not None:
-            made.append(make(options, made))
+        feature = make(options, made) if options.get(name) is not None else None
+        if feature is not None:
+            made.append(feature)
     return tuple(made)

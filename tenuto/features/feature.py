@@ -38,6 +38,10 @@ class Feature:
         """
         return await call_next(job)
 
+    def before_ack(self, job: Job[Any, Any], outcome: Outcome, ack: Ack) -> Ack:
+        """Shape what will be stored of the attempt; the ack's state stays as it is. Highest rank last."""
+        return ack
+
     async def after_settle(self, job: Job[Any, Any], outcome: Outcome, ack: Ack) -> None:
         """Observe what the attempt came to, and how it will be settled. Highest rank first. Never raises."""
 

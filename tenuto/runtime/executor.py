@@ -13,6 +13,7 @@ from tenuto.definition import Definition, resolve
 from tenuto.errors import JobTimedOut, Undecodable, UnknownWorker
 from tenuto.features.feature import Feature, Process
 from tenuto.job import EPOCH, Job
+from tenuto.opening import prepare
 from tenuto.outcome import (
     GATED,
     KEPT,
@@ -29,6 +30,7 @@ from tenuto.outcome import (
     settle,
 )
 from tenuto.runtime.pool import Threads
+from tenuto.tagged import Sealed
 
 PUT_BACK_FIRST: Final = timedelta(seconds=30)
 PUT_BACK_MOST: Final = timedelta(minutes=5)
@@ -93,9 +95,12 @@ class Executor:
             return settle(job, KEPT)
         began = _started(job)
         outcome = await self._outcome(attempt, definition)
-        attempt.ack = ack = settle(job, outcome, backoff=definition.backoff)
+        told = ack = settle(job, outcome, backoff=definition.backoff)
+        for feature in definition.giving_back:
+            ack = feature.before_ack(job, outcome, ack)
+        attempt.ack = ack
         for feature in definition.observing:
-            await feature.after_settle(job, _told(attempt, outcome), ack)
+            await feature.after_settle(job, _told(attempt, outcome), told)
         _stopped(job, ack, outcome, began)
         return ack
 
@@ -109,6 +114,8 @@ class Executor:
         try:
             if isinstance(job.args, Undecodable):
                 raise job.args
+            if isinstance(job.args, Sealed) or attempt.needs.sealed:
+                await prepare(job, attempt.needs)
             if job.timeout is None or definition.runs_in is not None:  # there it counts from when it has begun
                 return await process(job)
             async with asyncio.timeout(job.timeout.total_seconds()) as limit:

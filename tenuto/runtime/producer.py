@@ -11,6 +11,7 @@ from tenuto import telemetry
 from tenuto.context import Needs
 from tenuto.errors import StorageBusy, StorageRejected, StorageUnavailable
 from tenuto.job import AVAILABLE, Job
+from tenuto.opening import encrypted_workers
 from tenuto.outcome import RELEASED, STOPPED, Ack, Cancel, Discard, Failed, Released, Stopped, settle
 from tenuto.runtime.cursor import Cursor
 from tenuto.runtime.executor import Attempt, Executor
@@ -18,7 +19,7 @@ from tenuto.runtime.expiry import expire
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier, tell_settled
 from tenuto.runtime.parked import Parked
-from tenuto.storage import store, upkeep
+from tenuto.storage import store, upkeep, upstream
 from tenuto.storage.database import Hint
 from tenuto.storage.store import AnyJob
 
@@ -215,10 +216,10 @@ class Producer:
         """What the claimed steps may read; where it is too much at once, step by step."""
         if not any(job.has_needs or job.epoch > 1 for job in steps):
             return {}
-        found = await self._node.database.read(store.needs, steps)
+        found = await self._node.database.read(upstream.needs, steps, encrypted_workers())
         for job in steps:
             if job.id in found and found[job.id].deferred:
-                found |= await self._node.database.read(store.needs, [job], budget=2**62)
+                found |= await self._node.database.read(upstream.needs, [job], encrypted_workers(), 2**62)
         return found
 
     async def _disown(self, producer: str) -> None:

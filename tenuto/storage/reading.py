@@ -27,6 +27,12 @@ def find(which: Filter, limit: int, before: str | None = None) -> Verb[list[AnyJ
     return [to_job(row) for row in rows]
 
 
+def recorded(id: str) -> Verb[tuple[str | None, str] | None]:
+    """What one job recorded, as (stored text or None for nothing, its worker); None for no such job."""
+    rows = yield last("recorded", id=id)
+    return (rows[0][0], rows[0][1]) if rows else None
+
+
 class Count(NamedTuple):
     """How many jobs of one queue stand in one state, and when the oldest of them was due."""
 
@@ -149,10 +155,19 @@ def _shown(result: str | None) -> Any:
         return fault
 
 
-def step(workflow_id: str, name: str) -> Verb[tuple[str, str | None, str | None] | None]:
-    """One step by name as (job id, fate, result's stored text), or None."""
+class StepRow(NamedTuple):
+    """One step of a workflow: its job, its fate, its result as stored text, and its worker."""
+
+    job_id: str
+    fate: str | None
+    result: str | None
+    worker: str
+
+
+def step(workflow_id: str, name: str) -> Verb[StepRow | None]:
+    """One step by name, or None."""
     rows = yield last("step", workflow_id=workflow_id, name=name)
-    return (rows[0][0], rows[0][1], rows[0][2]) if rows else None
+    return StepRow(*rows[0]) if rows else None
 
 
 def store_result(job: AnyJob, result: str) -> Verb[bool]:

@@ -1,6 +1,6 @@
 """What an operator does to jobs and queues, as verbs: cancel, retry, delete, update; pause and scale."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Self, TypeAlias, TypedDict, cast
 from uuid import UUID
@@ -28,6 +28,8 @@ from tenuto.storage.store import CANCELLED_BY_OPERATOR, AnyJob, micros, to_job
 from tenuto.storage.unique import rivals
 
 Named: TypeAlias = AnyJob | UUID | str
+ArgsOf: TypeAlias = Callable[[AnyJob, str], str]
+"""The text to store as the args of one job that is stored, made of the plain one."""
 
 BATCH: Final = 1000  # jobs that one transaction of a filtered verb changes
 MOST: Final = 100_000  # rows in one answer to people
@@ -147,7 +149,7 @@ def retry(ids: Sequence[str], *, keep_results: bool = False, strict: bool = True
     if strict:
         for id, rival in sorted(taken.items()):
             raise UniqueConflict(id, rival)
-    rows = yield call("retry", ids=[id for id in ids if id not in taken])
+    rows = yield call("retry", ids=[id for id in ids if id not in taken], keep_results=keep_results)
     done = {row[0] for row in rows}
     if strict and len(done) < len(ids):
         yield from _refuse_unmet([id for id in ids if id not in done])
@@ -177,13 +179,21 @@ def delete(ids: Sequence[str]) -> Verb[Steered]:
     return Steered([row[0] for row in rows], [], settled)
 
 
-def update(ids: Sequence[str], changes: Changes) -> Verb[Steered]:
-    """Change fields of jobs that neither run nor ended. A workflow's identifiers stay in meta. Raises InvalidJob."""
+def update(ids: Sequence[str], changes: Changes, args_of: ArgsOf | None = None) -> Verb[Steered]:
+    """Change fields of jobs that neither run nor ended. A workflow's identifiers stay in meta.
+
+    New args are stored as `args_of` makes them for each job, of the text that they would be. Raises InvalidJob, and
+    what `args_of` raises.
+    """
     asked = as_stored(changes)
     yield reach(ids)
-    rows = (yield call("fetch", ids=list(ids))) if "meta" in changes else []
-    metas = {row[0]: _meta(to_job(row).meta, changes.get("meta", {})) for row in rows}
-    rows = yield call("update", changes=[{**asked, "id": id, "meta": metas.get(id)} for id in sorted(ids)])
+    rows = (yield call("fetch", ids=list(ids))) if "meta" in changes or args_of else []
+    own: dict[str, dict[str, Any]] = {}
+    for job in map(to_job, rows):
+        own[job.id] = {"meta": _meta(job.meta, changes["meta"])} if "meta" in changes else {}
+        if args_of is not None:
+            own[job.id]["args"] = args_of(job, asked["args"])
+    rows = yield call("update", changes=[{**asked, "id": id, **own.get(id, {})} for id in sorted(ids)])
     due = {queue for _, state, queue in rows if state == "available"}
     return Steered([row[0] for row in rows], [], Settled([row[0] for row in rows], due, []))
 

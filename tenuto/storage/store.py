@@ -1,11 +1,10 @@
-"""A job's life as verbs: enqueue, claim, needs, ack."""
+"""A job's life as verbs: enqueue, claim, ack."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 from tenuto import codec
-from tenuto.context import Needs
 from tenuto.errors import CodecError, JobMismatch, UniqueConflict, WorkflowMismatch
 from tenuto.failure import entry, failures
 from tenuto.graph import Edge, Node
@@ -27,12 +26,12 @@ from tenuto.storage.database import LostRace, Row, Verb, call, last
 from tenuto.storage.outbox import tell_acked
 from tenuto.storage.overdue import deadline_of
 from tenuto.storage.unique import holders, in_order
+from tenuto.tagged import holds_same
 
 AnyJob: TypeAlias = Job[Any, Any]
 
 CHUNK: Final = 5000  # rows in one document
 CHUNK_WEIGHT: Final = 32_000_000  # characters of args in one document, which the database unpacks in memory
-NEEDS_BUDGET: Final = 16_000_000  # bytes of results that come with one claim
 
 CANCELLED_BY_OPERATOR: Final = entry("cancel", "Cancel", "cancelled by an operator", "")
 
@@ -85,7 +84,7 @@ def _existing(jobs: Sequence[AnyJob], documents: Sequence[Mapping[str, Any]] = (
     found = {row[0]: row for row in rows}
     for job in jobs:
         row = found.get(job.id)
-        if row is not None and (row[3] != job.worker or row[4] != (job.encoded or codec.encode(job.args))):
+        if row is not None and (row[3] != job.worker or not holds_same(row[4], job.encoded or codec.encode(job.args))):
             raise JobMismatch(job.id)
     found |= yield from holders([one for one in documents if "unique" in one and one["id"] not in found])
     return {id: to_job(row).replace(existing=True) for id, row in found.items()}
@@ -203,31 +202,6 @@ def urgency(job: AnyJob) -> tuple[Any, ...]:
     return job.priority, job.scheduled_at, job.id
 
 
-def needs(jobs: Sequence[AnyJob], budget: int = NEEDS_BUDGET) -> Verb[dict[str, Needs]]:
-    """What claimed steps may read, by job id: their deps' results and their own earlier ones, as stored text.
-
-    One that has no deps and ran for the first time needs nothing and is left out. When the results together
-    are over `budget` bytes, each step with any comes back `deferred`, to be asked for alone.
-    """
-    ids = [job.id for job in jobs if job.has_needs]
-    again = [job.id for job in jobs if job.epoch > 1 and job.workflow_id is not None]
-    found = {id: Needs(results={}) for id in (*ids, *again)}
-    if found:
-        rows = yield last("needs", ids=ids, again=again, budget=budget)
-        for job_id, name, result, has_result, met, is_own in rows:
-            _take(found[job_id], name, result, has_result, met, is_own)
-    return found
-
-
-def _take(mine: Needs, name: str, result: str | None, has_result: bool, met: bool, is_own: bool) -> None:
-    mine.deferred |= has_result and result is None
-    mine.unmet += not met
-    if is_own:
-        mine.own = result
-    else:
-        mine.results[name] = result
-
-
 # ── ack ───────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -270,8 +244,8 @@ def _documents(acks: Iterable[Ack]) -> list[dict[str, Any]]:
     documents: list[dict[str, Any]] = []
     for ack in acks:
         documents.append({"id": ack.id, "epoch": ack.epoch, "state": ack.state})
-        if ack.error is not None or ack.delay is not None or not ack.is_spent:
-            rest = {"error": ack.error, "errors": ack.errors, "delay": micros(ack.delay)}
+        if ack.error is not None or ack.delay is not None or ack.recorded is not None or not ack.is_spent:
+            rest = {"error": ack.error, "errors": ack.errors, "delay": micros(ack.delay), "recorded": ack.recorded}
             documents[-1] |= rest | {"is_unspent": not ack.is_spent}
     return documents
 

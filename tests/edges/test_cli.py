@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 import tenuto
-from tenuto import Tenuto
+from tenuto import KeyRing, Tenuto
 from tests.edges.terminal import NOBODY, SECRET, environment, run, run_script
 from tests.kit import Obey
 from tests.storage.build import EVERY_VERSION
@@ -79,6 +79,18 @@ async def test_a_command_works_on_no_queue_whatever_the_settings_say(store, ask,
     said = await ask("jobs", "list", "--json")
 
     assert [job["state"] for job in said.json] == ["available"]
+
+
+# ── keygen ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_keygen_prints_a_key_and_nothing_else():
+    said, as_json = run("keygen"), run("keygen", "--json")
+
+    keys = [said.out.removesuffix("\n"), as_json.json["key"]]
+    assert len({*keys}) == 2
+    assert (said.err, as_json.json.keys()) == ("", {"key"})
+    assert [KeyRing("new", {"new": key}).ids for key in keys] == [("new",)] * 2
 
 
 # ── migrate ───────────────────────────────────────────────────────────────────────────────────────

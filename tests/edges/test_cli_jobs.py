@@ -4,13 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
-from tenuto import Unique, Workflow
+from tenuto import KeyRing, Unique, Workflow, job
+from tenuto.definition import forget
 from tests.edges.terminal import SECRET, at_a_terminal
 from tests.kit import Obey, ToldTo, drain, finish
+
+
+@job(name="cli.tape", recorded=True)
+async def tape(rows: int) -> dict[str, int]:
+    return {"rows": rows}
+
+
+@pytest.fixture
+def vault() -> Iterator[Any]:
+    """An encrypted worker, known for as long as the test lets it be."""
+
+    @job(name="cli.vault", encrypted=KeyRing("k1", {"k1": KeyRing.new_key()}), recorded=True)
+    async def keep(secret: str) -> str:
+        return secret
+
+    yield keep
+    forget("cli.vault")
+
 
 # ── jobs list, jobs show ──────────────────────────────────────────────────────────────────────────
 
@@ -98,6 +119,33 @@ async def test_a_failed_job_is_shown_with_its_traceback(app, ask):
     (error,) = whole.json["errors"]
     assert (error["type"], error["message"], error["attempt"]) == (ToldTo.__name__, "the disk is full", 1)
     assert whole.json["worker_is_known"] is True
+
+
+async def test_what_a_job_recorded_is_shown_with_it(app, ask):
+    recorded, plain = await app.enqueue([tape.new(3), Obey.ok()])
+    await drain(app)
+
+    shown, whole = await ask("jobs", "show", recorded.id), await ask("jobs", "show", recorded.id, "--json")
+    other = await ask("jobs", "show", plain.id, "--json")
+
+    assert [line.split(maxsplit=1) for line in shown.lines if line.startswith("recorded")] == [
+        ["recorded", '{"rows": 3}']
+    ]
+    assert (whole.json["has_recorded"], whole.json["recorded"]) == (True, {"rows": 3})
+    assert (other.json["has_recorded"], other.json["recorded"]) == (False, None)
+
+
+async def test_a_sealed_job_is_shown_with_the_id_of_its_key(app, ask, vault):
+    job = await app.enqueue(vault.new(SECRET))
+    await drain(app)
+    forget("cli.vault")  # a command imports no worker
+
+    shown, whole = await ask("jobs", "show", job.id), await ask("jobs", "show", job.id, "--json")
+
+    assert whole.json["args"] == whole.json["recorded"] == {"sealed": "k1"}
+    assert whole.json["errors"] == []
+    assert '{"sealed": "k1"}' in shown.out
+    assert SECRET not in shown.out + str(whole.json)
 
 
 async def test_a_step_is_shown_with_its_workflow_what_it_waits_for_and_its_result(app, ask):

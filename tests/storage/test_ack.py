@@ -121,8 +121,8 @@ async def test_a_stale_result_beside_the_true_one_is_not_stored(clock, claimer):
 
     await claimer.give_back(settle(stale, Record("stale")), settle(current, KEPT))
 
-    _, _, result = await clock.read(reading.step, flow.id, "only")
-    assert result is None
+    step = await clock.read(reading.step, flow.id, "only")
+    assert step.result is None
 
 
 async def test_the_good_acks_of_a_batch_are_not_held_up_by_a_stale_one(clock, claimer):

@@ -8,7 +8,7 @@ import pytest
 
 from tenuto.job import AVAILABLE, CANCELLED, COMPLETED, EXECUTING, RETRYABLE, SCHEDULED, SUSPENDED
 from tenuto.outcome import DONE, Cancel, Discard, Failed, Record, Snooze, settle
-from tenuto.storage import aftermath, reading, steer, store, upkeep
+from tenuto.storage import aftermath, reading, steer, store, upkeep, upstream
 from tests.storage.build import (
     MINUTE,
     NOON,
@@ -146,7 +146,7 @@ async def test_a_pruned_need_still_counts(clock, claimer):
 
     (join,) = await claimer.claim()
     assert gone
-    assert (await clock.read(store.needs, [join]))[join.id].results == {"p0": '"kept"', "p1": None}
+    assert (await clock.read(upstream.needs, [join]))[join.id].results == {"p0": '"kept"', "p1": None}
 
 
 # ── cascade ───────────────────────────────────────────────────────────────────────────────────────

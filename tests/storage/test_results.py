@@ -7,7 +7,7 @@ import pytest
 from tenuto.context import Needs
 from tenuto.job import COMPLETED
 from tenuto.outcome import DONE, KEPT, Cancel, Discard, Failed, Record, Snooze
-from tenuto.storage import reading, store, upkeep
+from tenuto.storage import reading, store, upkeep, upstream
 from tests.storage.build import NOON, SECOND, Claimer, Flow, chain, graph, plain, states
 
 
@@ -18,10 +18,10 @@ async def result_of(database, flow: Flow, step: str) -> str | None:
     return found[2]
 
 
-async def needs_of(claimer: Claimer, flow: Flow, step: str, **budget: int) -> Needs:
+async def needs_of(claimer: Claimer, flow: Flow, step: str, budget: int = 16_000_000) -> Needs:
     """What a step may read, once claimed."""
     job = await claimer.claimed(flow[step])
-    return (await claimer.database.read(store.needs, [job], **budget))[job.id]
+    return (await claimer.database.read(upstream.needs, [job], budget=budget))[job.id]
 
 
 # ── with the ending ───────────────────────────────────────────────────────────────────────────────
@@ -177,7 +177,7 @@ async def test_a_step_without_deps_that_runs_first_needs_nothing(clock, claimer)
     flow = graph({"only": ""})
     await clock.run(flow.enqueue)
 
-    assert await clock.read(store.needs, await claimer.claim()) == {}
+    assert await clock.read(upstream.needs, await claimer.claim()) == {}
 
 
 async def test_a_later_attempt_reads_what_an_earlier_one_stored(clock, claimer):
@@ -266,7 +266,7 @@ async def test_many_claimed_steps_are_read_at_once(clock, claimer):
     await claimer.end_steps(flow, a=Record("shared"))
     jobs = await claimer.claim()
 
-    needs = await clock.read(store.needs, jobs)
+    needs = await clock.read(upstream.needs, jobs)
 
     assert len(needs) == 300
     assert all(each == Needs(results={"a": '"shared"'}) for each in needs.values())

@@ -245,7 +245,7 @@ async def test_a_retry_clears_the_stored_result(clock, claimer):
 
     await clock.run(steer.retry, flow.ids("a"))
 
-    assert await clock.read(reading.step, flow.id, "a") == (flow["a"].id, None, None)
+    assert await clock.read(reading.step, flow.id, "a") == (flow["a"].id, None, None, "worker")
 
 
 async def test_a_retry_keeps_the_result_when_asked_to(clock, claimer):
@@ -255,7 +255,7 @@ async def test_a_retry_keeps_the_result_when_asked_to(clock, claimer):
 
     await clock.run(steer.retry, flow.ids("a"), keep_results=True)
 
-    assert await clock.read(reading.step, flow.id, "a") == (flow["a"].id, None, "1")
+    assert await clock.read(reading.step, flow.id, "a") == (flow["a"].id, None, "1", "worker")
 
 
 async def test_a_step_whose_need_ended_badly_is_not_retried_alone(clock, claimer, tables):

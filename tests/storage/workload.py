@@ -11,7 +11,7 @@ from typing import Any
 from tenuto.job import Job
 from tenuto.limits import Limits, Rate
 from tenuto.outcome import DONE, GATED, Discard, Outcome, Record, settle
-from tenuto.storage import crons, limited, overdue, reading, steer, store, upkeep
+from tenuto.storage import crons, limited, overdue, reading, steer, store, upkeep, upstream
 from tenuto.storage.crons import Declared
 from tests.storage.build import DAY, NOON, AnyJob, Flow, graph, new_id
 from tests.storage.examine import Examiner
@@ -171,7 +171,7 @@ class Work:
         self.examiner.run(reading.store_result, jobs[0], '"early"')
         self._ack(jobs, Record("result"))
         behind = self._claim(flow["p0"].queue)
-        self.examiner.run(store.needs, behind)
+        self.examiner.run(upstream.needs, behind)
         self._ack(behind, DONE)
 
     def many_workflows(self) -> None:
@@ -283,6 +283,7 @@ class Work:
         """What only reads."""
         flow = self._flow({f"s{n}": "" for n in range(self.batch)})
         self.examiner.run(reading.fetch, flow.ids())
+        self.examiner.run(reading.recorded, flow.ids()[0])
         self.examiner.run(reading.find, steer.Filter(queue="crowd1"), 100)
         self.examiner.run(reading.counts)
         self.examiner.run(reading.queues)

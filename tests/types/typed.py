@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from typing import Any, assert_type
 
 from tenuto.app import Tenuto
+from tenuto.features.encrypted import Encrypted
 from tenuto.features.hooks import HookState
+from tenuto.features.keys import KeyRing
+from tenuto.features.recorded import Recorded
 from tenuto.function import job
 from tenuto.hooking import attach_hook, detach_hook
 from tenuto.job import Job
@@ -39,6 +42,20 @@ def recorded(number: int) -> str | Record[str] | Discard:
     return str(number)
 
 
+@job(recorded=True, encrypted=lambda: KeyRing("a", {"a": KeyRing.new_key()}))
+async def kept(number: int) -> str:
+    return str(number)
+
+
+async def keys() -> KeyRing:
+    return KeyRing("a", {"a": KeyRing.new_key()})
+
+
+@job(recorded=Recorded(limit=10), encrypted=Encrypted(keys, allow_plain=True))
+def sealed(number: int) -> str:
+    return str(number)
+
+
 @job
 def several(number: int) -> int | str:
     return number
@@ -64,6 +81,8 @@ assert_type(count.new(["a"]), Job[Any, int])
 assert_type(nothing.new(), Job[Any, None])
 assert_type(maybe.new(1), Job[Any, int | None])
 assert_type(recorded.new(1), Job[Any, str])
+assert_type(kept.new(1), Job[Any, str])
+assert_type(sealed.new(1), Job[Any, str])
 assert_type(several.new(1), Job[Any, int | str])
 assert_type(anything.new(1), Job[Any, Any])
 assert_type(opaque.new(), Job[Any, Page])
@@ -105,6 +124,7 @@ assert_type(alert.options(meta={"a": 1}, tags=["x"]).new(to="me"), Job[Any, bool
 send.options(quue="fast")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 send.options(priority="high")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 send.options(queue="fast").new(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+job(encrypted="a key")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 job(quue="fast")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 
 # ── cron ──────────────────────────────────────────────────────────────────────────────────────────

@@ -8,10 +8,10 @@ with t as materialized (select coalesce(%(now)s::timestamptz, clock_timestamp())
 a as materialized (
     select *
     from json_to_recordset(%(acks)s::json) as a (
-        id uuid, epoch int, state text, error text, errors text, delay bigint, is_unspent boolean)
+        id uuid, epoch int, state text, error text, errors text, delay bigint, is_unspent boolean, recorded text)
 ),
 b as materialized (
-    select j.id, j.epoch, a.is_unspent, a.errors, a.delay, a.state as asked,
+    select j.id, j.epoch, a.is_unspent, a.errors, a.delay, a.recorded, a.state as asked,
         case when j.cancel_requested_at is null then a.state else 'cancelled' end as state,
         coalesce(a.error, case when j.cancel_requested_at is not null then %(cancelled)s end) as error
     from a
@@ -38,7 +38,8 @@ set state = b.state,
         when b.delay is null or b.state = 'cancelled' then j.scheduled_at
         else t.now + b.delay * interval '1 microsecond'
     end,
-    finished_at = case when b.state in ('completed', 'cancelled', 'discarded') then t.now end
+    finished_at = case when b.state in ('completed', 'cancelled', 'discarded') then t.now end,
+    recorded = coalesce(case when j.cancel_requested_at is null then b.recorded end, j.recorded)
 from b, t
 where j.id = b.id
 returning j.id, j.state, j.queue, j.workflow_id, j.has_dependents

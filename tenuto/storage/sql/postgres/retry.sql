@@ -1,6 +1,7 @@
 -- retry: make jobs due again at once, with room for one more attempt. One that waits for needs which are still to come
---        is suspended until then; one with a need that has ended otherwise is left as it is.
--- in:    ids uuid[], now timestamptz
+--        is suspended until then; one with a need that has ended otherwise is left as it is. What they recorded is
+--        gone, unless results are kept.
+-- in:    ids uuid[], keep_results boolean, now timestamptz
 -- out:   id uuid, queue text, workflow_id uuid
 -- lock:  the jobs are locked already, by reach
 -- plan:  jobs_pkey
@@ -13,7 +14,8 @@ set state = case when j.waiting_on = 0 then 'available' else 'suspended' end,
     cancel_requested_at = null,
     suspicions = 0,
     unique_held = j.unique_key is not null
-        and strpos(j.unique_states, case when j.waiting_on = 0 then 'available' else 'suspended' end) > 0
+        and strpos(j.unique_states, case when j.waiting_on = 0 then 'available' else 'suspended' end) > 0,
+    recorded = case when %(keep_results)s::boolean then j.recorded end
 from t
 where j.id = any(%(ids)s::uuid[])
     and j.state in ('scheduled', 'retryable', 'completed', 'cancelled', 'discarded')

@@ -11,7 +11,7 @@ a as materialized (
     select
         json_extract(value, '$.id') as id, json_extract(value, '$.epoch') as epoch, json_extract(value, '$.state') as state,
         json_extract(value, '$.error') as error, json_extract(value, '$.errors') as errors, json_extract(value, '$.delay') as delay,
-        json_extract(value, '$.is_unspent') as is_unspent
+        json_extract(value, '$.is_unspent') as is_unspent, json_extract(value, '$.recorded') as recorded
     from json_each(:acks)
 )
 update jobs
@@ -35,7 +35,8 @@ set state = case when jobs.cancel_requested_at is null then a.state else 'cancel
     end,
     finished_at = case
         when jobs.cancel_requested_at is not null or a.state in ('completed', 'cancelled', 'discarded') then t.now
-    end
+    end,
+    recorded = coalesce(case when jobs.cancel_requested_at is null then a.recorded end, jobs.recorded)
 from a, t
 where jobs.id = a.id and jobs.epoch = a.epoch and jobs.state = 'executing' and :patience is not null
 returning id, state, queue, workflow_id, has_dependents

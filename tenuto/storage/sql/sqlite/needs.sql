@@ -1,19 +1,26 @@
 -- needs: what claimed steps may read: their deps' results, and their own earlier ones for those that ran before.
--- in:    ids uuid[], again uuid[], budget bigint
--- out:   job_id uuid, name text, result text, has_result boolean, met boolean, is_own boolean
+--        Of a result that is sealed, or is of a worker that is encrypted, also which job's it is, and that worker.
+-- in:    ids uuid[], again uuid[], encrypted text[], budget bigint
+-- out:   job_id uuid, name text, result text, has_result boolean, met boolean, is_own boolean, sealed_by uuid,
+--        worker text
 -- lock:  none; results stay out of the answer when together they are over the budget (bytes)
 -- plan:  sqlite_autoindex_edges_1
 with wanted as (
-    select e.job_id, n.name, n.result, e.met, 0 as is_own
+    select
+        e.job_id, n.name, n.result, e.met, 0 as is_own, n.job_id as result_of, n.worker,
+        n.result is not null and (substr(n.result, 1, 11) = '{"$sealed":' or n.worker in (select value from json_each(:encrypted))) as is_sealed
     from edges e
     join workflow_nodes n on n.job_id = e.needs_id
     where e.job_id in (select value from json_each(:ids))
     union all
-    select n.job_id, n.name, n.result, 1, 1
+    select
+        n.job_id, n.name, n.result, 1, 1, n.job_id, n.worker,
+        n.result is not null and (substr(n.result, 1, 11) = '{"$sealed":' or n.worker in (select value from json_each(:encrypted)))
     from workflow_nodes n
     where n.job_id in (select value from json_each(:again)) and n.result is not null
 )
 select
     job_id, name, case when sum(length(cast(result as blob))) over () <= :budget then result end as result,
-    result is not null as has_result, met, is_own
+    result is not null as has_result, met, is_own,
+    case when is_sealed then result_of end as sealed_by, case when is_sealed then worker end as worker
 from wanted

@@ -1,6 +1,7 @@
 -- retry: make jobs due again at once, with room for one more attempt. One that waits for needs which are still to come
---        is suspended until then; one with a need that has ended otherwise is left as it is.
--- in:    ids uuid[], now timestamptz
+--        is suspended until then; one with a need that has ended otherwise is left as it is. What they recorded is
+--        gone, unless results are kept.
+-- in:    ids uuid[], keep_results boolean, now timestamptz
 -- out:   id uuid, queue text, workflow_id uuid
 -- lock:  the write lock is held
 -- plan:  sqlite_autoindex_jobs_1
@@ -15,7 +16,8 @@ set state = case when waiting_on = 0 then 'available' else 'suspended' end,
     cancel_requested_at = null,
     suspicions = 0,
     unique_held = unique_key is not null
-        and instr(unique_states, case when waiting_on = 0 then 'available' else 'suspended' end) > 0
+        and instr(unique_states, case when waiting_on = 0 then 'available' else 'suspended' end) > 0,
+    recorded = case when :keep_results then recorded end
 where id in (select value from json_each(:ids))
     and state in ('scheduled', 'retryable', 'completed', 'cancelled', 'discarded')
     and (waiting_on = 0 or (state in ('completed', 'cancelled', 'discarded') and not exists (

@@ -98,3 +98,6 @@ create table {schema}.rates (
 ) with (fillfactor = 50);
 
 create index rates_next on {schema}.rates (queue, full_at);
+
+-- Recorded: what a job of a recorded worker returned, packed; null where nothing is.
+alter table {schema}.jobs add column recorded text;

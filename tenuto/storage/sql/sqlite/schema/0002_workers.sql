@@ -91,3 +91,6 @@ create table rates (
 ) strict;
 
 create index rates_next on rates (queue, full_at);
+
+-- Recorded: what a job of a recorded worker returned, packed; null where nothing is.
+alter table jobs add column recorded text;
