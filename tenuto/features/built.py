@@ -16,8 +16,8 @@ Maker: TypeAlias = Callable[[Mapping[str, Any], Sequence[Feature]], Feature | No
 MAKERS: Final[Mapping[str, Maker]] = {
     "encrypted": lambda options, _: encryption(options["encrypted"]),
     "recorded": lambda options, _: recorder(options["recorded"]),
-    "cron": lambda options, _: recurring(options),
-    "deadline": lambda _options, _made: Deadlines(),
+    "cron": lambda options, _: None if options["cron"] is None else recurring(options),
+    "deadline": lambda options, _: None if options["deadline"] is None else Deadlines(),
     "partition": lambda options, made: partitioned(options["partition"], made),
 }
 """Who makes the feature that an option asks for. It is given all of the worker's options, and what was made before."""
@@ -36,7 +36,7 @@ def built(options: Mapping[str, Any]) -> tuple[Feature, ...]:
             raise InvalidJob(f"{name}= says something of {needed}=, which is missing")
     made: list[Feature] = []
     for name, make in MAKERS.items():
-        feature = make(options, made) if options.get(name) is not None else None
+        feature = make(options, made) if name in options else None
         if feature is not None:
             made.append(feature)
     return tuple(made)

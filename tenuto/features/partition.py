@@ -24,9 +24,9 @@ class Partitioned(Feature):
         return job.replace(partition=key_of(worker, parts_of(job, self._by), await hash_key_of(self._features)))
 
 
-def partitioned(by: str | Iterable[str], features: Iterable[Feature] = ()) -> Feature:
+def partitioned(by: str | Iterable[str] | None, features: Iterable[Feature] = ()) -> Feature | None:
     """The feature that `partition=` asks for, beside others. Raises InvalidJob for what is no part of a job."""
-    return Partitioned(check_parts("partition", by, _WHOLE), features)
+    return None if by is None else Partitioned(check_parts("partition", by, _WHOLE), features)
 
 
 _WHOLE: Final = ("worker",)
