@@ -120,19 +120,20 @@ async def test_the_slots_of_a_killed_node_are_taken_within_its_lease_and_five_se
 ):
     app = await open_app()
     await app.queue("default").limit(3)
-    victim, heir = crew.work(lease=LEASE, unknown="yes"), crew.work(lease=LEASE, unknown="yes", slots=3)
+    await app.queue("default").pause(node="heir")
+    victim, heir = crew.work(lease=LEASE, unknown="yes"), crew.work(lease=LEASE, unknown="yes", node="heir")
     await nodes_live(app, 2)
-    await app.queue("default").pause(node="nobody")  # a setting of another node's changes nothing here
 
     with looking(database_url) as looks:
         await app.enqueue([linger.new(nth, 0.2) for nth in range(60)])
-        await crew.halt(victim, holding=1)
+        await crew.halt(victim, holding=3)
+        await app.queue("default").resume(node="heir")
         kill(victim)
         died_at, orphans = time.time(), crew.log.running(victim.pid)
         await eventually(lambda: completed(app, 60), within=60)
 
     again = [line.at for line in crew.log.lines("begin") if line.nth in orphans and line.pid == heir.pid]
-    assert len(again) == len(orphans) > 0
+    assert len(again) == len(orphans) == 3
     assert max(again) - died_at < LEASE + TAKEN_OVER + 1
     assert looks.at_once <= 3
 
