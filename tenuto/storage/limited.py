@@ -70,10 +70,11 @@ def claim(queue: str, demand: int, producer: str, node: str) -> Verb[Taken]:
         share = _share(found)
         taken = yield from _take(held, found, share, producer, node)
         turn = _last_served(taken, found, held.turn)
-        yield from _spend(held, turn, taken, looked=held.is_overdue and bool(found))
-        held = held._replace(turn=turn, is_overdue=held.is_overdue and not found)
+        looked = held.is_overdue and bool(found) and found[0].has_keys
+        yield from _spend(held, turn, taken, looked=looked)
+        held = held._replace(turn=turn, is_overdue=held.is_overdue and not looked)
         rows += taken
-        if len(rows) >= room or not (_is_more(taken, share) or _is_cut(found)):
+        if not found or len(taken) >= found[0].room or not (_is_more(taken, share) or _is_cut(found)):
             wait = yield from _wait(held, demand, len(rows))
             break
     return Taken(sorted((to_job(row[:-1], Signal()) for row in rows), key=urgency), wait)
