@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tenuto import Job, Tenuto, Workflow, job, telemetry
+from tenuto.definition import forget
 from tenuto.job import AVAILABLE, CANCELLED, COMPLETED, DISCARDED, EXECUTING, SCHEDULED
 from tenuto.runtime import spawned
 from tests.conftest import OpenApp
@@ -341,7 +342,10 @@ async def test_a_worker_that_its_module_does_not_define_fails_and_says_so(there:
     @job(queue=afar.QUEUE, runs_in="process", max_attempts=1, name="afar.local")
     def local() -> None: ...
 
-    found = await ended(there, await there.enqueue(local.new()))
+    try:
+        found = await ended(there, await there.enqueue(local.new()))
+    finally:
+        forget("afar.local")
 
     assert found.errors[-1].type == "UnknownWorker"
     assert "afar.local" in found.errors[-1].message
