@@ -47,7 +47,7 @@ PREPARED: Final = frozenset(
     | {"lock_limits", "free_partitions", "claim_limited", "spend_limits"}
 )
 PLANS_SERVE: Final = 1.0  # seconds
-BUSY: Final = 4  # such statements of a line within that time, after which it prepares: to do so takes two more trips
+BUSY: Final = 1  # such statements of a line within that time, after which it prepares: to do so takes two more trips
 SESSION: Final[dict[str, Any]] = {"autocommit": True, "prepare_threshold": 2**31}  # only what is asked for by name
 KEEPALIVE: Final = {
     "keepalives_idle": 10,
