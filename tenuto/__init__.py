@@ -4,6 +4,7 @@ from tenuto import results, telemetry
 from tenuto.app import Tenuto
 from tenuto.context import current_app, current_job
 from tenuto.errors import TenutoError
+from tenuto.features.chain import Chain
 from tenuto.features.encrypted import Encrypted
 from tenuto.features.hooks import HookState
 from tenuto.features.keys import KeyRing
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Cancel",
+    "Chain",
     "Deadline",
     "Discard",
     "Encrypted",

@@ -15,7 +15,7 @@ TenutoError
 │   ├── UnknownWorker           no worker of that name is registered here
 │   ├── InvalidCron             an expression, a timezone or an entry of cron that cannot be
 │   └── InvalidWorkflow         a workflow that cannot be stored
-│       ├── EmptyWorkflow, DuplicateStep, DuplicateJob, ForeignStep
+│       ├── EmptyWorkflow, DuplicateStep, DuplicateJob, ForeignStep, ChainInWorkflow
 │       └── UnknownDependency, CycleFound
 ├── CodecError              a value that cannot travel
 │   ├── Unencodable, UnencodableResult
@@ -176,6 +176,15 @@ class DuplicateJob(InvalidWorkflow):
         super().__init__(f"step {step!r} holds the same Job as step {earlier!r}; make a new() one for each")
         self.step = step
         self.earlier = earlier
+
+
+class ChainInWorkflow(InvalidWorkflow):
+    """A job of a chained worker cannot be a step: a chain and deps would each want to say when it runs."""
+
+    def __init__(self, step: str, worker: str) -> None:
+        super().__init__(f"step {step!r} holds a job of {worker}, which is chained; order steps by deps= instead")
+        self.step = step
+        self.worker = worker
 
 
 class ForeignStep(InvalidWorkflow):

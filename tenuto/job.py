@@ -23,7 +23,7 @@ Duration: TypeAlias = timedelta | float
 class JobState(StrEnum):
     """Where a job stands. Eight words, and `TRANSITIONS` says how one follows another."""
 
-    SUSPENDED = "suspended"  # a step whose needs are not met
+    SUSPENDED = "suspended"  # a step whose needs are not met, or a link whose turn has not come
     SCHEDULED = "scheduled"  # due later: asked for so, or snoozed
     AVAILABLE = "available"  # due: any node may claim it
     EXECUTING = "executing"  # one node's, until it settles or its lease ends
@@ -43,7 +43,7 @@ SUSPENDED, SCHEDULED, AVAILABLE, EXECUTING, RETRYABLE, COMPLETED, CANCELLED, DIS
 TERMINAL: Final = frozenset({COMPLETED, CANCELLED, DISCARDED})
 
 TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
-    SUSPENDED: frozenset({AVAILABLE, SCHEDULED, CANCELLED}),  # released; or a need ended badly
+    SUSPENDED: frozenset({AVAILABLE, SCHEDULED, CANCELLED}),  # released, or its turn; or a need ended badly
     SCHEDULED: frozenset({AVAILABLE, CANCELLED, SUSPENDED}),  # staged; suspended: retried together with its need
     AVAILABLE: frozenset({EXECUTING, SCHEDULED, CANCELLED}),  # claimed; or moved to a later time
     EXECUTING: frozenset({COMPLETED, RETRYABLE, SCHEDULED, AVAILABLE, SUSPENDED, CANCELLED, DISCARDED}),
@@ -131,6 +131,9 @@ class Job(Generic[Args, Result]):
     unique: object | None = field(default=None, repr=False, compare=False)  # a Unique: what may not be there twice
     unique_key: str | None = field(default=None, repr=False, compare=False)  # what it keeps others out by, as JSON
     partition: str | None = field(default=None, repr=False)  # the key of its share of its queue's limits
+    chain_key: str | None = field(default=None, repr=False)  # of its chain, if it is a link of one
+    chain_seq: int | None = field(default=None, repr=False)  # its number in it, while it is stored
+    chain_holds: str | None = field(default=None, repr=False)  # the endings after which it keeps its chain
     existing: bool = field(default=False, repr=False)  # enqueue found it already stored
     error: BaseException | None = field(default=None, repr=False, compare=False)  # for after_process: what was raised
     signal: Signal | None = field(default=None, repr=False, compare=False)

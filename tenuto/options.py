@@ -8,6 +8,7 @@ from uuid import UUID
 
 from tenuto import codec
 from tenuto.errors import InvalidJob
+from tenuto.features.chain import Chain
 from tenuto.features.encrypted import Encrypted
 from tenuto.features.keys import KeyProvider, KeyRing
 from tenuto.features.recorded import Recorded
@@ -55,6 +56,7 @@ class WorkerOptions(TypedDict, total=False):
     partition: str | Iterable[str] | None  # what jobs have in common that share a part of their queue's limits
     recorded: bool | Recorded  # what process returns is kept on the job
     encrypted: Encrypted | KeyRing | KeyProvider | None  # what its jobs hold is sealed at rest
+    chain: Chain | None  # one at a time of those that are alike, in the order they were stored
 
 
 class JobOptions(TypedDict, total=False):
@@ -173,6 +175,7 @@ _CONTENT: Final = (
         "workflow_id",
         "unique",
         "unique_key",
+        "chain_key",
     ),
 )
 _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {

@@ -148,6 +148,7 @@ class Ack(NamedTuple):
     workflow_id: str | None = None
     has_dependents: bool = False
     has_hooks: bool = False  # whether hooks are to hear of it, if it ends cancelled
+    chain_key: str | None = None
     error: str | None = None
     errors: str | None = None
     result: str | None = None
@@ -183,7 +184,7 @@ def settle(job: Job[Any, Any], outcome: Outcome, *, backoff: Backoff | None = No
 
 
 def _ack(job: Job[Any, Any], state: JobState, **rest: Any) -> Ack:
-    return Ack(job.id, job.epoch, state, job.workflow_id, job.has_dependents, job.has_hooks, **rest)
+    return Ack(job.id, job.epoch, state, job.workflow_id, job.has_dependents, job.has_hooks, job.chain_key, **rest)
 
 
 def _completed(job: Job[Any, Any], record: Record[Any]) -> Ack:

@@ -27,7 +27,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "stager.stage": "count, queues",
         "stager.overdue": "count: jobs cancelled, since they waited past their deadline, with the steps behind them",
         "lifeline.rescue": "count, discarded, nodes",
-        "pruner.prune": "jobs, workflows",
+        "pruner.prune": "jobs, workflows, chains",
         "cron.insert": "name, minutes (none: somebody asked for it now), ids (of the jobs)",
         "cron.skip": "name, after, until: minutes between them were too old to be made up for",
         "cron.exception": "name, error: no job could be made or stored; it is tried again with the next minute",

@@ -12,7 +12,9 @@ from uuid import UUID
 
 from uuid_utils import uuid7
 
-from tenuto.errors import DuplicateJob, DuplicateStep, EmptyWorkflow, ForeignStep, InvalidWorkflow
+from tenuto.definition import storing
+from tenuto.errors import ChainInWorkflow, DuplicateJob, DuplicateStep, EmptyWorkflow, ForeignStep, InvalidWorkflow
+from tenuto.features.chain import Chained
 from tenuto.graph import Edge, Node, order
 from tenuto.job import AVAILABLE, IDENTIFIERS, SUSPENDED, Failure, Job, Result, check_name, id_of
 
@@ -88,8 +90,8 @@ class Workflow:
     ) -> Step[Result]:
         """Add a job as the step `name`, to run after `deps`: one, or several; they may be added later.
 
-        Raises DuplicateStep, DuplicateJob, ForeignStep, and InvalidWorkflow for what is no fresh Job, no deps
-        or no flag; then nothing was added.
+        Raises DuplicateStep, DuplicateJob, ForeignStep, ChainInWorkflow, and InvalidWorkflow for what is no fresh Job,
+        no deps or no flag; then nothing was added.
         """
         name = self._free(_name(name))
         step = Step(
@@ -172,6 +174,8 @@ class Workflow:
             raise InvalidWorkflow(f"step {name!r} holds a Job that was stored before; make a new() one")
         if job.state is not AVAILABLE:
             raise InvalidWorkflow(f"step {name!r} holds a Job that says it is {job.state}; make one with new()")
+        if any(isinstance(feature, Chained) for feature in storing(job)):
+            raise ChainInWorkflow(name, job.worker)
         return job
 
     def _names(self, name: str, deps: Dep | Iterable[Dep]) -> tuple[str, ...]:

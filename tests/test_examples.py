@@ -166,6 +166,16 @@ def test_the_pii_worker_shows_what_is_read_and_what_lies_in_the_file(tmp_path):
     assert re.search(r'^    pii_worker\.check_identity +\{"\$sealed":\["2026-02"', ran.stdout, re.MULTILINE)
 
 
+def test_the_webhook_processor_handles_the_events_of_each_account_in_their_order(tmp_path):
+    program = [sys.executable, str(ROOT / "examples" / "webhooks.py"), "--url", f"sqlite:///{tmp_path / 'jobs.db'}"]
+
+    ran = subprocess.run(program, capture_output=True, text=True, timeout=90, check=False, cwd=tmp_path, env=FROM_HERE)
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert ran.stdout.count("yes") == 8
+    assert "80 new events" in ran.stdout
+
+
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=name_of)
 def test_an_example_needs_nothing_but_the_core(example):
     tree = ast.parse(example.read_text(encoding="utf-8"))

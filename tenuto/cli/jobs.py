@@ -195,6 +195,7 @@ def _whole(shown: _Shown) -> dict[str, Any]:
         "rescues": job.rescues,
         "suspicions": job.suspicions,
         "cancel_requested_at": job.cancel_requested_at,
+        "chain_key": job.chain_key,
         "workflow_name": None if shown.workflow is None else shown.workflow.name,
         "step": None if shown.step is None else shown.step.name,
         "deps": [] if shown.step is None else shown.step.deps,
@@ -273,7 +274,9 @@ def _own_meta(job: AnyJob) -> str:
 
 
 def _unmet(shown: _Shown) -> list[str]:
-    """The deps that a suspended step still waits for."""
+    """What a suspended job still waits for: deps, or its turn."""
+    if shown.job.chain_key is not None and shown.job.state is JobState.SUSPENDED:
+        return ["its turn in its chain"]
     if shown.step is None or shown.workflow is None or shown.job.state is not JobState.SUSPENDED:
         return []
     fates = {step.name: step.fate for step in shown.workflow.steps}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from tenuto.errors import InvalidJob
+from tenuto.features.chain import chained
 from tenuto.features.deadline import Deadlines
 from tenuto.features.encrypted import encryption
 from tenuto.features.feature import Feature
@@ -15,6 +16,7 @@ Maker: TypeAlias = Callable[[Mapping[str, Any], Sequence[Feature]], Feature | No
 
 MAKERS: Final[Mapping[str, Maker]] = {
     "encrypted": lambda options, _: encryption(options["encrypted"]),
+    "chain": lambda options, made: chained(options["chain"], made),
     "recorded": lambda options, _: recorder(options["recorded"]),
     "cron": lambda options, _: None if options["cron"] is None else recurring(options),
     "deadline": lambda options, _: None if options["deadline"] is None else Deadlines(),

@@ -290,9 +290,10 @@ class Producer:
     def _abandon(self, attempt: Attempt, outcome: Stopped | Released | Cancel) -> None:
         """Settle an attempt that was told to stop and did not. It keeps its slot; its writes are refused.
 
-        Not a cancelled one whose place others would take: its queue has a limit, and counts it until it ends.
+        Not a cancelled one whose place others would take, beside it: a link of a chain, one of a queue with a limit.
         """
-        if not attempt.is_settled and not (outcome is STOPPED and self.cursor.is_capped):
+        is_awaited = self.cursor.is_capped or attempt.job.chain_key is not None
+        if not attempt.is_settled and (outcome is RELEASED or not is_awaited):
             telemetry.emit("job.abandoned", job=attempt.job)
             self._give(attempt, attempt.ack or settle(attempt.job, outcome))
             self._changed.set()
@@ -354,6 +355,6 @@ class Producer:
             return acks[len(acks) // 2 :]
         (bad,) = acks
         telemetry.emit("queue.quarantine", queue=self.queue, id=bad.id, error=error)
-        plain = Job.of({key: getattr(bad, key) for key in ("id", "epoch", "workflow_id", "has_dependents")})
+        plain = Job.of(bad._asdict() | {"errors": ()})
         await asyncio.sleep(random.uniform(0.05, 0.3))  # an ack is never dropped, even if this one is refused too
         return [settle(plain, Discard(f"the database refused its outcome: {error}"))]

@@ -1,4 +1,4 @@
-"""Pruner: finished jobs and workflows past their keep are deleted, and cron entries that nobody declares any more."""
+"""Pruner: finished jobs, workflows and free chains past their keep are deleted, and cron entries nobody declares."""
 
 from datetime import timedelta
 from typing import ClassVar
@@ -23,10 +23,13 @@ class Pruner(Service):
     async def tick(self) -> None:
         """Delete one batch of each, forget full buckets, and come again soon when there may be more."""
         jobs = await self.database.run(upkeep.prune_jobs, self._keep_jobs)
+        chains = 0
+        if jobs < upkeep.PRUNED_AT_ONCE:  # else some of their links may be left
+            chains = await self.database.run(upkeep.prune_chains, self._keep_jobs)
         workflows = await self.database.run(upkeep.prune_workflows, self._keep_workflows)
         await self.database.run(crons.prune)
         await self.database.run(limited.prune_rates)
-        if jobs or workflows:
-            telemetry.emit("pruner.prune", jobs=jobs, workflows=workflows)
-        if jobs >= upkeep.PRUNED_AT_ONCE or workflows >= upkeep.WORKFLOWS_PRUNED_AT_ONCE:
+        if jobs or chains or workflows:
+            telemetry.emit("pruner.prune", jobs=jobs, workflows=workflows, chains=chains)
+        if max(jobs, chains) >= upkeep.PRUNED_AT_ONCE or workflows >= upkeep.WORKFLOWS_PRUNED_AT_ONCE:
             self.poke()

@@ -1,10 +1,11 @@
-"""Aftermath: what the ending of jobs means for the steps behind them and for their workflows."""
+"""Aftermath: what the ending of jobs means for those behind them, in workflows and in chains, and for the workflows."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from tenuto.job import AVAILABLE, CANCELLED, DISCARDED
+from tenuto.storage.chains import advance
 from tenuto.storage.database import Call, Row, Verb, call
 from tenuto.storage.outbox import tell_hooks
 
@@ -29,6 +30,7 @@ class Ended(NamedTuple):
     queue: str
     workflow_id: str | None
     has_dependents: bool
+    chain_key: str | None  # of a link whose turn had come
 
 
 class Settled(NamedTuple):
@@ -49,24 +51,26 @@ def reach(ids: Iterable[str], bad: Iterable[str] = (), *, patience: str = PATIEN
 
 
 def aftermath(ended: Sequence[Ended], results: Mapping[str, str | None]) -> Verb[Settled]:
-    """What the ending of jobs means for the steps behind them and for their workflows.
+    """What the ending of jobs means for the steps and links behind them and for their workflows.
 
-    Cancels what no edge forgives, writes fates and results, meets edges, releases what waits for nothing more,
-    and counts; `ids` of the answer are the jobs it cancelled. The jobs it may touch are locked by `reach`.
+    Hands their chains on, cancels what no edge forgives, writes fates and results, meets edges, releases what waits
+    for nothing more, and counts; `ids` of the answer are the jobs it cancelled. The jobs it may touch are locked by
+    `reach`.
     """
+    due = yield from advance(job.chain_key for job in ended)
     steps = [job for job in ended if job.workflow_id is not None]
     bad = [{"id": job.id, "state": job.state} for job in steps if job.state in BAD and job.has_dependents]
     cancelled: list[Ended] = []
     if bad:
         rows = yield call("cascade", ended=bad)
-        cancelled = [Ended(*row) for row in rows]
+        cancelled = [Ended._make((*row, None)) for row in rows]
         yield from tell_hooks([job.id for job in cancelled], "dependency")
         steps += cancelled
     if not steps:
-        return Settled([], set(), [])
+        return Settled([], due, [])
     nodes = [{"id": job.id, "state": job.state, "result": _kept(job, results)} for job in steps]
     fates = yield call("settle_nodes", nodes=nodes)
-    due = yield from _release([job for job in steps if job.has_dependents])
+    due |= yield from _release([job for job in steps if job.has_dependents])
     finished = yield from count_fates(fates, +1)
     return Settled([job.id for job in cancelled], due, finished)
 

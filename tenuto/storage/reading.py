@@ -179,11 +179,12 @@ def store_result(job: AnyJob, result: str) -> Verb[bool]:
 # ── the doctor ────────────────────────────────────────────────────────────────────────────────────
 
 CHECKS: Final = {
-    "doctor_waiting": "a suspended step waits for the needs it says, and for at least one",
+    "doctor_waiting": "a suspended job waits for the needs it says, or for its turn in a chain",
     "doctor_needs": "a suspended step is held only by needs that have not ended",
     "doctor_keys": "a job holds its unique key in those states alone that it is unique in",
     "doctor_executing": "a running job is held by a live node",
     "doctor_fates": "a step's fate is how its job ended",
+    "doctor_chains": "a chain is held by a link that has not ended, or was asked to hold it; no other one may run",
     "doctor_workflows": "a workflow's counts are its steps' fates, and it is finished when they are",
     "doctor_limits": "no more of a queue's jobs run at once than its limit allows",
 }

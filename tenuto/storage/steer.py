@@ -22,6 +22,7 @@ from tenuto.job import (
     id_of,
 )
 from tenuto.storage.aftermath import Ended, Settled, aftermath, count_fates, count_needs, reach
+from tenuto.storage.chains import reopen
 from tenuto.storage.database import Verb, call, last
 from tenuto.storage.outbox import tell_hooks
 from tenuto.storage.store import CANCELLED_BY_OPERATOR, AnyJob, micros, to_job
@@ -142,7 +143,8 @@ def retry(ids: Sequence[str], *, keep_results: bool = False, strict: bool = True
     A step's workflow lives again, and steps behind it that wait, or are retried with it or later, wait for it once
     more. Stored results of what is retried are cleared unless `keep_results`. A step with a need that ended without
     meeting it is passed over, or with `strict` refused as NeedsUnmet, and then nothing is changed; so is a job whose
-    unique key another holds, as UniqueConflict.
+    unique key another holds, as UniqueConflict. A link waits for its turn, by the number it has, where another one
+    holds its chain.
     """
     yield reach(ids)
     taken = yield from rivals(ids)
@@ -153,7 +155,8 @@ def retry(ids: Sequence[str], *, keep_results: bool = False, strict: bool = True
     done = {row[0] for row in rows}
     if strict and len(done) < len(ids):
         yield from _refuse_unmet([id for id in ids if id not in done])
-    steps = [id for id, _, workflow_id in rows if workflow_id is not None]
+    yield from reopen((key, seq) for *_, key, seq in rows)
+    steps = [row[0] for row in rows if row[2] is not None]
     if steps:
         fates = yield call("fates", ids=steps)
         yield call("revive_nodes", ids=steps, keep_results=keep_results)
@@ -171,11 +174,12 @@ def _refuse_unmet(ids: Sequence[str]) -> Verb[None]:
 
 
 def delete(ids: Sequence[str]) -> Verb[Steered]:
-    """Delete jobs that are not running. Steps behind an unfinished one are cancelled unless they ignore it."""
+    """Delete jobs that are not running. Steps behind an unfinished one are cancelled unless they ignore it; a chain
+    that one of them held, also after its end, goes on."""
     yield reach(ids, ids)
     rows = yield call("delete", ids=list(ids))
-    gone = [Ended(*row)._replace(state="deleted") for row in rows if row[1] not in TERMINAL]
-    settled = yield from aftermath(gone, {})
+    jobs = [Ended(*row)._replace(state="deleted") for row in rows if row[1] not in TERMINAL or row[5] is not None]
+    settled = yield from aftermath(jobs, {})
     return Steered([row[0] for row in rows], [], settled)
 
 

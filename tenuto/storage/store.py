@@ -22,6 +22,7 @@ from tenuto.job import (
 )
 from tenuto.outcome import Ack
 from tenuto.storage.aftermath import BAD, Ended, Settled, aftermath, reach
+from tenuto.storage.chains import as_link, in_line
 from tenuto.storage.database import LostRace, Row, Verb, call, last
 from tenuto.storage.outbox import tell_acked
 from tenuto.storage.overdue import deadline_of
@@ -39,11 +40,13 @@ CANCELLED_BY_OPERATOR: Final = entry("cancel", "Cancel", "cancelled by an operat
 # ── enqueue ───────────────────────────────────────────────────────────────────────────────────────
 
 
+@in_line
 def enqueue(jobs: Sequence[AnyJob]) -> Verb[list[AnyJob]]:
     """Store jobs, all or none, and give them back stored, in their order.
 
     A job whose id is stored already comes back as it is there, `existing`; with another worker or other args
     it is refused as JobMismatch. One whose unique key another holds is not stored: that one comes in its place.
+    Links of chains are stored in line, in the order of the list.
     """
     stored: dict[str, AnyJob] = {}
     for chunk, documents in _packed(in_order(jobs)):
@@ -144,6 +147,7 @@ def _document(job: AnyJob) -> dict[str, Any]:
         document |= deadline_of(job)
     if job.partition is not None:
         document["limit_key"] = job.partition
+    document |= as_link(job) if job.chain_key is not None else {}
     return document
 
 
@@ -209,19 +213,20 @@ def ack(acks: Sequence[Ack], patience: str = "500ms") -> Verb[Settled]:
     """Give attempts back, with all that follows for the steps behind them, in one transaction.
 
     Fenced by epoch: an attempt that is no longer the job's changes nothing and is not in the answer's ids.
-    Plain jobs are one statement; what a workflow needs beyond it derives from what the fence let through. Rows that
-    another session holds are waited for as long as `patience` says.
+    Plain jobs are one statement; what a workflow or a chain needs beyond it derives from what the fence let through.
+    Rows that another session holds are waited for as long as `patience` says.
     """
     ordered = sorted(acks, key=_attempt)
-    if not any(ack.workflow_id or ack.has_hooks for ack in ordered):
+    if not any(ack.workflow_id or ack.has_hooks or ack.chain_key for ack in ordered):
         rows = yield last("ack", acks=_documents(ordered), cancelled=CANCELLED_BY_OPERATOR, patience=patience)
         return _settled(rows)
     bad = [ack.id for ack in ordered if ack.state in _MAY_CASCADE]
     yield reach([ack.id for ack in ordered], bad, patience=patience)
     rows = yield from _give_back(ordered, patience)
     yield from tell_acked(ordered, rows)
+    chains = {ack.id: ack.chain_key for ack in ordered}
     after = yield from aftermath(
-        [Ended(*row) for row in rows if row[1] in TERMINAL],
+        [Ended._make((*row, chains[row[0]])) for row in rows if row[1] in TERMINAL],
         {ack.id: ack.result for ack in ordered},  # of two attempts of one job only the later can have settled
     )
     return _settled(rows, after)
@@ -263,7 +268,7 @@ JOB_COLUMNS: Final = (
     *("id", "state", "queue", "worker", "args", "meta", "tags", "errors", "attempt", "max_attempts", "priority"),
     *("epoch", "timeout", "inserted_at", "scheduled_at", "attempted_at", "attempted_by", "finished_at"),
     *("cancel_requested_at", "snoozes", "rescues", "suspicions", "waiting_on", "has_needs", "has_dependents"),
-    *("workflow_id", "has_hooks", "deadline_at", "deadline_force", "unique_key"),  # a claim does without the last
+    *("workflow_id", "has_hooks", "deadline_at", "deadline_force", "chain_key", "unique_key"),  # a claim lacks the last
 )
 
 

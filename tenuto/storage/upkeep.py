@@ -182,7 +182,8 @@ def poll_cancels(producers: Sequence[str]) -> Verb[list[tuple[str, int]]]:
 def prune_jobs(keep: timedelta) -> Verb[int]:
     """Delete jobs that ended longer ago than `keep`, oldest first, at most `PRUNED_AT_ONCE`; how many.
 
-    One that was unique for a period is kept as long after that. What nobody has told to their hooks goes as well.
+    One that was unique for a period is kept as long after that. A link that ended and keeps its
+    chain is left, until it is retried or deleted. What nobody has told to their hooks goes as well.
     """
     yield call("prune_hooks", keep=micros(keep), max=PRUNED_AT_ONCE)
     gone: list[Row] = []
@@ -190,6 +191,14 @@ def prune_jobs(keep: timedelta) -> Verb[int]:
         if len(gone) < PRUNED_AT_ONCE:
             gone += yield call(statement, keep=micros(keep), max=PRUNED_AT_ONCE - len(gone))
     return len(gone)
+
+
+def prune_chains(keep: timedelta) -> Verb[int]:
+    """Delete chains that nobody has held for longer than `keep`, at most `PRUNED_AT_ONCE`; how many.
+
+    Where the ended jobs of that time are pruned, no link of theirs is left.
+    """
+    return len((yield last("prune_chains", keep=micros(keep), max=PRUNED_AT_ONCE)))
 
 
 def prune_workflows(keep: timedelta, most: int = WORKFLOWS_PRUNED_AT_ONCE) -> Verb[int]:

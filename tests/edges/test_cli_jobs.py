@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tenuto import KeyRing, Unique, Workflow, job
+from tenuto import Chain, KeyRing, Unique, Workflow, job
 from tenuto.definition import forget
 from tests.edges.terminal import SECRET, at_a_terminal
 from tests.kit import Obey, ToldTo, drain, finish
@@ -105,6 +105,19 @@ async def test_nothing_to_list_is_said_beside_the_answer(store, ask):
     said = await ask("jobs", "list")
 
     assert (said.code, said.out, said.err) == (0, "", "tenuto: no job fits\n")
+
+
+async def test_a_link_that_waits_for_its_turn_is_shown_so(store, ask):
+    @job(name="cli.link", chain=Chain())
+    async def link() -> None: ...
+
+    first, second = await store.enqueue([link.new(), link.new()])
+
+    shown, whole = await ask("jobs", "show", second.id), await ask("jobs", "show", second.id, "--json")
+
+    assert "its turn in its chain" in shown.out
+    assert "its turn" not in (await ask("jobs", "show", first.id)).out
+    assert whole.json["chain_key"] == first.chain_key
 
 
 async def test_a_failed_job_is_shown_with_its_traceback(app, ask):

@@ -1,5 +1,6 @@
 """One tick of each service, on real databases."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -99,6 +100,27 @@ async def test_the_pruner_deletes_what_is_past_its_keep_and_nothing_else(databas
     await Pruner(a_node(database), timedelta(days=1), timedelta(days=7)).tick()
 
     assert set(await database.read(reading.fetch, [old.id, young.id])) == {young.id}
+
+
+async def test_the_pruner_deletes_a_chain_after_its_last_link(database: Database) -> None:
+    database.now = NOON
+    old: AnyJob = Job("w", chain_key="old")
+    await database.run(store.enqueue, [old])
+    await database.run(steer.cancel, [old.id])
+    database.now = NOON + timedelta(days=2)
+    await database.run(store.enqueue, [Job("w", chain_key="young")])
+    heard: list[Mapping[str, Any]] = []
+
+    def listen(event: str, payload: Mapping[str, Any]) -> None:
+        heard.append(payload)
+
+    telemetry.attach(listen, "pruner.prune")
+    try:
+        await Pruner(a_node(database), timedelta(days=1), timedelta(days=7)).tick()
+    finally:
+        telemetry.detach(listen)
+
+    assert heard == [{"jobs": 1, "workflows": 0, "chains": 1}]
 
 
 class Counting(Service):

@@ -13,7 +13,7 @@ from psycopg.types.string import TextLoader
 
 TABLES = (
     *("jobs", "workflows", "workflow_nodes", "edges", "producers", "queues", "leases", "crons", "hook_outbox"),
-    *("limits", "rates"),
+    *("limits", "rates", "chains"),
 )
 KEYS = {
     "workflow_nodes": "job_id",
@@ -22,6 +22,7 @@ KEYS = {
     "leases": "name",
     "crons": "name",
     "hook_outbox": "at, job_id",
+    "chains": "key",
     "limits": "queue",
     "rates": "queue, limit_key",
 }

@@ -11,7 +11,7 @@ import pytest
 
 from tenuto.errors import StorageUnavailable
 from tenuto.limits import Limits, Rate
-from tenuto.outcome import DONE, GATED, Discard, Outcome, Record, settle
+from tenuto.outcome import DONE, GATED, Discard, Outcome, Record, Snooze, settle
 from tenuto.storage import crons, limited, overdue, steer, store, upkeep
 from tenuto.storage.database import Database, Verb
 from tests.storage.boundaries import Boundary, watched
@@ -326,6 +326,94 @@ def cron_answer() -> Prepare:
 
 MINUTELY = crons.Declared("minutely", "* * * * *", "UTC", "worker", 0)
 
+
+def enqueue_links() -> Prepare:
+    jobs = plain(4, chain_key="a") + plain(2, chain_key="b") + plain(1)
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(store.enqueue, jobs[:1])
+        return partial(store.enqueue, jobs)
+
+    return prepare
+
+
+def ack_of_links() -> Prepare:
+    keys = ("completed", "held", "alone", "late")
+    jobs = [*plain(2, chain_key="completed"), *plain(2, chain_key="held", chain_holds="discarded")]
+    jobs += [*plain(1, chain_key="alone"), *plain(2, chain_key="late"), *plain(1)]
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(store.enqueue, jobs)
+        ended: dict[str | None, Outcome] = {
+            **dict.fromkeys([*keys, None], DONE),
+            "held": Discard("no"),
+            "late": Snooze(5),
+        }
+        return partial(store.ack, [settle(job, ended[job.chain_key]) for job in await claimer.claim()])
+
+    return prepare
+
+
+def rescue_of_a_link() -> Prepare:
+    jobs = plain(2, chain_key="a") + plain(2, chain_key="b")
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(store.enqueue, jobs)
+        await claimer.claim()
+        await claimer.database.run(steer.cancel, [jobs[0].id])
+        claimer.database.now = NOON + TTL
+        return partial(upkeep.rescue, judge=True)
+
+    return prepare
+
+
+def cancel_links() -> Prepare:
+    jobs = plain(3, chain_key="a") + plain(3, chain_key="b", chain_holds="cancelled")
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(store.enqueue, jobs)
+        return partial(steer.cancel, [jobs[place].id for place in (0, 1, 3)])
+
+    return prepare
+
+
+def delete_links() -> Prepare:
+    jobs = plain(3, chain_key="a") + plain(2, chain_key="b", chain_holds="discarded")
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(store.enqueue, jobs)
+        await claimer.end(jobs[3], Discard("no"))
+        await claimer.give_back(settle(await claimer.claimed(jobs[0]), Snooze(5)))
+        return partial(steer.delete, [jobs[place].id for place in (0, 2, 3)])
+
+    return prepare
+
+
+def retry_links() -> Prepare:
+    jobs = plain(3, chain_key="a") + plain(1, chain_key="b")
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(store.enqueue, jobs)
+        await claimer.end(jobs[0], Discard("no"))
+        await claimer.end(jobs[3], Discard("no"))
+        return partial(steer.retry, [jobs[0].id, jobs[3].id])
+
+    return prepare
+
+
+def prune_chains() -> Prepare:
+    jobs = plain(1, chain_key="a") + plain(1, chain_key="b")
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(store.enqueue, jobs[:1])
+        await claimer.end(jobs[0], DONE)
+        await claimer.database.run(store.enqueue, jobs[1:])
+        claimer.database.now = NOON + DAY
+        return partial(upkeep.prune_chains, DAY)
+
+    return prepare
+
+
 each_act = pytest.mark.parametrize(
     "make",
     [
@@ -342,6 +430,7 @@ each_act = pytest.mark.parametrize(
         *(ack_of_a_step_claimed_too_early, rescue, rescue_that_discards, disown, resign, cancel, retry, delete, update),
         *(prune, cancel_overdue, cron_fire, cron_answer),
         *(ack_whose_cancel_is_told_to_hooks, cancel_that_is_told_to_hooks),
+        *(enqueue_links, ack_of_links, rescue_of_a_link, cancel_links, delete_links, retry_links, prune_chains),
     ],
     ids=lambda make: make.__name__,
 )
@@ -421,7 +510,7 @@ async def test_a_verb_whose_answer_was_lost_can_be_run_again(bench: Bench):
 @only_on_postgres
 @pytest.mark.parametrize(
     "make",
-    [enqueue_workflow, claim_limited, ack_that_releases_cascades_and_finishes, rescue],
+    [enqueue_workflow, claim_limited, ack_that_releases_cascades_and_finishes, rescue, enqueue_links, ack_of_links],
     ids=lambda make: make.__name__,
 )
 async def test_a_verb_whose_line_was_cut_anywhere_can_be_run_again_by_another_process(bench: Bench, open_database):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -92,11 +93,12 @@ class Verbs(RuleBasedStateMachine):
     run_async: Callable[..., Any]
     database: Database
     tables: Tables
+    model_of: ClassVar[type[Model]] = Model
 
     @initialize(flow=graphs())
     def begin(self, flow: Flow) -> None:
         self.tables.clear()
-        self.model = Model(NOON)
+        self.model = self.model_of(NOON)
         self.database.now = NOON
         self.before: dict[str, list[Row]] = self.tables.all()
         self.ids: list[str] = []  # every job there ever was
@@ -148,13 +150,16 @@ class Verbs(RuleBasedStateMachine):
             assert self.run(reading.store_result, job, '"early"') == expected
 
     def _enqueue(self, data: st.DataObject) -> None:
-        delay, count = data.draw(delays), data.draw(st.integers(1, 3))
-        options: dict[str, Any] = {"schedule_in": delay, "deadline": data.draw(deadlines), "max_attempts": 2}
-        jobs = [Job("worker", priority=nth % 2, **options) for nth in range(count)]
+        jobs = self._new_jobs(data)
         self.model.enqueue(jobs)
         self.run(store.enqueue, jobs)
         assert all(job.existing for job in self.run(store.enqueue, jobs))
         self.ids += [job.id for job in jobs]
+
+    def _new_jobs(self, data: st.DataObject) -> list[AnyJob]:
+        delay, count = data.draw(delays), data.draw(st.integers(1, 3))
+        options: dict[str, Any] = {"schedule_in": delay, "deadline": data.draw(deadlines), "max_attempts": 2}
+        return [Job("worker", priority=nth % 2, **options) for nth in range(count)]
 
     def _workflow(self, data: st.DataObject) -> None:
         self._enqueue_workflow(data.draw(graphs()))
@@ -371,16 +376,16 @@ def _instant(stored: Any) -> Any:
 _EPOCH = NOON - timedelta(microseconds=NOON.timestamp() * 1_000_000)
 
 
-@pytest.fixture
-def machine(database_url: str) -> Iterator[type[Verbs]]:
-    """The state machine on a database of its own."""
+@contextmanager
+def on_database(verbs: type[Verbs], database_url: str) -> Iterator[type[Verbs]]:
+    """The state machine on this database."""
     database = database_at(database_url)
     with asyncio.Runner() as runner, look_into(database_url) as tables:
         runner.run(database.open())
         runner.run(database.migrate(upkeep.migrate, EVERY_VERSION))
         yield type(
-            "Verbs",
-            (Verbs,),
+            verbs.__name__,
+            (verbs,),
             {
                 "database": database,
                 "tables": tables,
@@ -389,6 +394,13 @@ def machine(database_url: str) -> Iterator[type[Verbs]]:
             },
         )
         runner.run(database.close())
+
+
+@pytest.fixture
+def machine(database_url: str) -> Iterator[type[Verbs]]:
+    """The state machine on a database of its own."""
+    with on_database(Verbs, database_url) as machine:
+        yield machine
 
 
 @pytest.mark.timeout(600)

@@ -40,6 +40,9 @@ HOT = (
     "poll_queues",
     "overdue",
     "cancel_overdue",
+    "enqueue_links",
+    "advance_chains",
+    "release_links",
 )
 
 
@@ -75,6 +78,19 @@ def test_what_promises_to_lock_in_order_of_ids_does(examined: Examined):
     assert {name: plan for name, plan in plans.items() if "LockRows" in plan and not LOCKS_BY_ID.search(plan)} == {}
 
 
+@pytest.mark.parametrize("examined", ["postgres"], indirect=True)
+def test_what_promises_to_lock_in_order_of_keys_does(examined: Examined):
+    """In the order of their bytes, whatever language the database speaks."""
+    promised = [name for name in NAMES if "by key" in lock_of("postgres", name)]
+    plans = {name: examined.few[name].plan for name in promised}
+
+    assert promised
+    assert {name: plan for name, plan in plans.items() if not LOCKS_BY_KEY.search(plan)} == {}
+
+
+LOCKS_BY_KEY = re.compile(
+    r'LockRows.*\n +->  Index Scan using chains_pkey |Insert on chains (?:.*\n)* +Sort Key: .*"C"'
+)
 LOCKS_BY_ID = re.compile(
     r"^(?P<depth> *)(?:->  )?LockRows.*\n(?:.*\n)*?"
     r"(?:(?P=depth)(?:  |      )->  Result .*\n +One-Time Filter: .*\n)?"  # it only says how long a lock is waited for
@@ -97,7 +113,7 @@ def examiner(fresh_url: str) -> Iterator[Examiner]:
         examiner.close()
 
 
-@pytest.mark.parametrize("part", ["plain", "release", "cascade", "gate", "rescue", "deadlines"])
+@pytest.mark.parametrize("part", ["plain", "release", "cascade", "gate", "rescue", "deadlines", "chains"])
 def test_no_statement_is_a_loop_of_loops_when_the_house_was_idle_as_statistics_were_taken(examiner: Examiner, part):
     _idle_house(examiner)
 

@@ -18,7 +18,7 @@ from tenuto.outcome import DONE, RELEASED, Cancel, Discard, Failed, Outcome, Sno
 from tenuto.storage import steer, store, upkeep
 from tenuto.storage.database import Database
 from tests.conftest import database_at
-from tests.storage.build import DAY, NOON, SECOND, AnyJob, complaints, new_id
+from tests.storage.build import DAY, EVERY_VERSION, NOON, SECOND, AnyJob, complaints, new_id
 from tests.storage.tables import Tables, look_into
 
 STEPS = 30  # verbs in a row
@@ -174,7 +174,7 @@ def machine(database_url: str) -> Iterator[type[Keys]]:
     database = database_at(database_url)
     with asyncio.Runner() as runner, look_into(database_url) as tables:
         runner.run(database.open())
-        runner.run(database.migrate(upkeep.migrate, [1, 2]))
+        runner.run(database.migrate(upkeep.migrate, EVERY_VERSION))
         yield type(
             "Keys",
             (Keys,),

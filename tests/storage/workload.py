@@ -69,6 +69,7 @@ def crowd(examiner: Examiner) -> None:
     halves = range(10_000)
     steps = {f"a{n}": "" for n in halves} | {f"b{n}": f"a{n}" for n in halves}
     examiner.fill(graph(steps, queue="crowd").enqueue)
+    examiner.fill(store.enqueue, [Job("crowd", queue="crowd", chain_key=f"crowd{n % 2_000}") for n in range(6_000)])
     for n in range(200):
         examiner.fill(upkeep.lease, f"crowd{n}", "node", TTL)
         examiner.fill(steer.set_queue, f"crowd{n}", paused=True)
@@ -101,6 +102,7 @@ class Work:
         parts = (self.release, self.many_workflows, self.cascade, self.gate, self.steer, self.hooks, self.unique)
         for part in (*parts, self.upkeep, self.cron, self.deadlines):
             part()
+        self.chains()
         self.rescue()
         self.prune()
         self.read()
@@ -200,6 +202,16 @@ class Work:
         jobs = [job for job in self._claim(flow["a"].queue) if job.id != flow["a"].id]
         self._ack(jobs, GATED)
 
+    def chains(self) -> None:
+        """As many chains as the batch has jobs, with two links each: both end, and one runs again."""
+        queue = next(self._queues)
+        keys = [f"{queue}.{n}" for n in range(self.batch)]
+        self.examiner.run(store.enqueue, [Job("w", queue=queue, chain_key=key) for key in 2 * keys])
+        self._ack(self._claim(queue), DONE)
+        jobs = self._claim(queue)
+        self._ack(jobs, Discard("no"))
+        self.examiner.run(steer.retry, [job.id for job in jobs])
+
     def steer(self) -> None:
         """What an operator does to a batch."""
         queue = next(self._queues)
@@ -277,6 +289,7 @@ class Work:
     def prune(self) -> None:
         """What is old goes."""
         self.examiner.run(upkeep.prune_jobs, DAY)
+        self.examiner.run(upkeep.prune_chains, timedelta(0))
         self.examiner.run(upkeep.prune_workflows, timedelta(0), self.batch)
 
     def read(self) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, assert_type
 
 from tenuto.app import Tenuto
+from tenuto.features.chain import Chain
 from tenuto.features.encrypted import Encrypted
 from tenuto.features.hooks import HookState
 from tenuto.features.keys import KeyRing
@@ -18,7 +19,7 @@ from tenuto.workflow import Step, Workflow
 # ── functions ─────────────────────────────────────────────────────────────────────────────────────
 
 
-@job(queue="web", max_attempts=5)
+@job(queue="web", max_attempts=5, chain=Chain(by=["args.url"], on_discarded="hold"))
 async def fetch(url: str, retries: int = 3, *, headers: dict[str, str] | None = None) -> dict[str, str]:
     return {"url": url}
 
@@ -151,7 +152,7 @@ class WebhookArgs:
     account_id: int
 
 
-class Webhook(Worker[WebhookArgs, int], queue="webhooks"):
+class Webhook(Worker[WebhookArgs, int], queue="webhooks", chain=Chain(by="args.account_id")):
     async def process(self, job: Job[WebhookArgs, int]) -> int | Snooze:
         assert_type(job.args, WebhookArgs)
         return job.args.account_id

@@ -1,6 +1,7 @@
 -- cancel: end jobs that are not running; mark the running ones, whose ending then turns into cancelled.
+--         The chain of a link that waits for its turn is not in the answer: such a one only leaves.
 -- in:    ids uuid[], error text, now timestamptz
--- out:   id uuid, state text, queue text, workflow_id uuid, has_dependents boolean
+-- out:   id uuid, state text, queue text, workflow_id uuid, has_dependents boolean, chain_key text
 -- lock:  the jobs are locked already, by reach
 -- plan:  jobs_pkey
 with t as materialized (select coalesce(%(now)s::timestamptz, clock_timestamp()) as now)
@@ -20,4 +21,5 @@ from t
 where j.id = any(%(ids)s::uuid[])
     and j.state not in ('completed', 'cancelled', 'discarded')
     and (j.state <> 'executing' or j.cancel_requested_at is null)
-returning j.id, j.state, j.queue, j.workflow_id, j.has_dependents
+returning j.id, j.state, j.queue, j.workflow_id, j.has_dependents,
+    case when j.waiting_on = 0 then j.chain_key end as chain_key

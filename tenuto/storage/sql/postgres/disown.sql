@@ -1,6 +1,6 @@
 -- disown: give back, unspent and unsuspected, jobs that a living node holds and does not run.
 -- in:    ids uuid[], producers uuid[], cancelled text, now timestamptz
--- out:   id uuid, state text, queue text, workflow_id uuid, has_dependents boolean
+-- out:   id uuid, state text, queue text, workflow_id uuid, has_dependents boolean, chain_key text
 -- lock:  the jobs are locked already, by reach
 -- plan:  jobs_executing
 with t as materialized (select coalesce(%(now)s::timestamptz, clock_timestamp()) as now)
@@ -17,4 +17,4 @@ set state = case when j.cancel_requested_at is null then 'available' else 'cance
     end
 from t
 where j.id = any(%(ids)s::uuid[]) and j.state = 'executing' and j.producer_id = any(%(producers)s::uuid[])
-returning j.id, j.state, j.queue, j.workflow_id, j.has_dependents
+returning j.id, j.state, j.queue, j.workflow_id, j.has_dependents, j.chain_key

@@ -1,4 +1,5 @@
 -- prune_kept: delete jobs that were unique for a period, both long enough over, the earliest period first.
+--             A link that ended and keeps its chain is left.
 -- in:    keep bigint, max int, now timestamptz
 -- out:   id uuid
 -- lock:  skips rows another node holds
@@ -12,6 +13,7 @@ old as materialized (
     where j.unique_until <= (select until from t)
         and j.state in ('completed', 'cancelled', 'discarded')
         and j.finished_at <= (select until from t)
+        and coalesce(strpos(j.chain_holds, j.state), 0) = 0
     order by j.unique_until, j.id
     limit %(max)s
     for update skip locked

@@ -3,10 +3,13 @@
 -- out:   id uuid
 -- lock:  jobs, but none that another session holds
 -- plan:  edges_needs
-with recursive doomed (id) as (
-    select j.id
+with recursive mine as materialized (
+    select j.id, j.chain_key, j.id = any(%(bad)s::uuid[]) or j.cancel_requested_at is not null as is_bad
     from {schema}.jobs j
-    where j.id = any(%(ids)s::uuid[]) and (j.id = any(%(bad)s::uuid[]) or j.cancel_requested_at is not null)
+    where j.id = any(%(ids)s::uuid[])
+),
+doomed (id) as (
+    select id from mine where is_bad
     union
     select e.job_id
     from doomed d
@@ -21,6 +24,15 @@ reached (id) as (
     select id from ending
     union
     select e.job_id from {schema}.edges e where e.needs_id = any(array(select id from ending))
+    union
+    select (
+        select n.id
+        from {schema}.jobs n
+        where n.chain_key = m.chain_key and (n.state = 'suspended' or strpos(n.chain_holds, n.state) > 0)
+        order by n.chain_seq
+        limit 1)
+    from mine m
+    where m.chain_key is not null
 )
 select j.id
 from {schema}.jobs j

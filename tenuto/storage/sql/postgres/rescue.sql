@@ -1,7 +1,7 @@
 -- rescue: take jobs back from processes that died. Each death is a suspicion against all that ran in it; the third
 --         one of the only suspect in a process discards it. No attempt is spent.
 -- in:    ids uuid[], producers uuid[], error text, cancelled text, now timestamptz
--- out:   id uuid, state text, queue text, workflow_id uuid, has_dependents boolean
+-- out:   id uuid, state text, queue text, workflow_id uuid, has_dependents boolean, chain_key text
 -- lock:  the jobs are locked already, by reach
 -- plan:  jobs_pkey
 with t as materialized (select coalesce(%(now)s::timestamptz, clock_timestamp()) as now),
@@ -41,4 +41,4 @@ set state = taken.state,
     end
 from taken, t
 where j.id = taken.id
-returning j.id, j.state, j.queue, j.workflow_id, j.has_dependents
+returning j.id, j.state, j.queue, j.workflow_id, j.has_dependents, j.chain_key

@@ -9,7 +9,11 @@ with asking as materialized (
     where j.id = any(%(ids)s::uuid[])
         and j.unique_key is not null
         and j.state in ('scheduled', 'retryable', 'completed', 'cancelled', 'discarded')
-        and strpos(j.unique_states, case when j.waiting_on = 0 then 'available' else 'suspended' end) > 0
+        and strpos(j.unique_states, case
+            when j.chain_key is null and j.waiting_on = 0 then 'available'
+            when exists (select 1 from {schema}.chains c where c.key = j.chain_key and c.held_by = j.id) then 'available'
+            else 'suspended'
+        end) > 0
 )
 select a.id, coalesce(h.id, a.first) as rival
 from asking a

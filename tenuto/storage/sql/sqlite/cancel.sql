@@ -1,6 +1,7 @@
 -- cancel: end jobs that are not running; mark the running ones, whose ending then turns into cancelled.
+--         The chain of a link that waits for its turn is not in the answer: such a one only leaves.
 -- in:    ids uuid[], error text, now timestamptz
--- out:   id uuid, state text, queue text, workflow_id uuid, has_dependents boolean
+-- out:   id uuid, state text, queue text, workflow_id uuid, has_dependents boolean, chain_key text
 -- lock:  the write lock is held
 -- plan:  sqlite_autoindex_jobs_1
 with t (now) as (
@@ -21,4 +22,5 @@ set state = case state when 'executing' then state else 'cancelled' end,
 where id in (select value from json_each(:ids))
     and state not in ('completed', 'cancelled', 'discarded')
     and (state <> 'executing' or cancel_requested_at is null)
-returning id, state, queue, workflow_id, has_dependents
+returning id, state, queue, workflow_id, has_dependents,
+    case when waiting_on = 0 then chain_key end as chain_key

@@ -1,6 +1,6 @@
 -- disown: give back, unspent and unsuspected, jobs that a living node holds and does not run.
 -- in:    ids uuid[], producers uuid[], cancelled text, now timestamptz
--- out:   id uuid, state text, queue text, workflow_id uuid, has_dependents boolean
+-- out:   id uuid, state text, queue text, workflow_id uuid, has_dependents boolean, chain_key text
 -- lock:  the write lock is held
 -- plan:  sqlite_autoindex_jobs_1
 with t (now) as (
@@ -20,4 +20,4 @@ set state = case when cancel_requested_at is null then 'available' else 'cancell
 where id in (select value from json_each(:ids))
     and state = 'executing'
     and producer_id in (select value from json_each(:producers))
-returning id, state, queue, workflow_id, has_dependents
+returning id, state, queue, workflow_id, has_dependents, chain_key

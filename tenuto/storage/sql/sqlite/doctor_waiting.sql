@@ -1,4 +1,5 @@
--- doctor_waiting: suspended steps whose count of unmet needs is wrong, or that wait for nothing.
+-- doctor_waiting: suspended jobs that wait for something else than their unmet needs, or their turn in a chain; or for
+--                 nothing.
 -- in:    -
 -- out:   id text, detail text
 -- lock:  none
@@ -8,5 +9,5 @@ from jobs j
 left join edges e on e.job_id = j.id and not e.met
 where j.state = 'suspended'
 group by j.id
-having j.waiting_on <> count(e.job_id) or j.waiting_on = 0
+having j.waiting_on <> count(e.job_id) + case when j.chain_key is null then 0 else 1 end or j.waiting_on = 0
 limit 100

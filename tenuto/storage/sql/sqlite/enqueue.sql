@@ -11,13 +11,14 @@ with t (now) as (
 new as materialized (
     select value as job, t.now,
         coalesce(json_extract(value, '$.scheduled'), t.now + coalesce(json_extract(value, '$.delay'), 0)) as due,
-        json_extract(value, '$.unique') as held
+        json_extract(value, '$.unique') as held, json_extract(value, '$.chain') as chain
     from t, json_each(:jobs)
 )
 insert into jobs (
     id, state, queue, worker, args, meta, tags, max_attempts, priority, waiting_on, has_needs,
     has_dependents, workflow_id, timeout, inserted_at, scheduled_at, has_hooks,
-    unique_key, unique_states, unique_until, unique_held, deadline_at, deadline_force, limit_key)
+    unique_key, unique_states, unique_until, unique_held, deadline_at, deadline_force, limit_key,
+    chain_key, chain_seq, chain_holds)
 select
     json_extract(job, '$.id'),
     case when json_extract(job, '$.state') = 'suspended' then 'suspended' when due > now then 'scheduled' else 'available' end,
@@ -36,7 +37,8 @@ select
         when json_extract(job, '$.state') = 'suspended' then 'suspended' when due > now then 'scheduled' else 'available' end) > 0,
     coalesce(json_extract(job, '$.deadline_at'), due + json_extract(job, '$.deadline')),
     coalesce(json_extract(job, '$.deadline_force'), 0),
-    json_extract(job, '$.limit_key')
+    json_extract(job, '$.limit_key'),
+    json_extract(chain, '$.key'), json_extract(chain, '$.seq'), json_extract(chain, '$.holds')
 from new
 where true
 on conflict do nothing

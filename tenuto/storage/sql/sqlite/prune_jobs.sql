@@ -1,4 +1,5 @@
--- prune_jobs: delete jobs that ended longer ago than they are kept, oldest first.
+-- prune_jobs: delete jobs that ended longer ago than they are kept, oldest first. A link that ended and keeps its chain
+--             is left.
 -- in:    keep bigint, max int, now timestamptz
 -- out:   id uuid
 -- lock:  the write lock is held
@@ -10,6 +11,7 @@ where rowid in (
     where state in ('completed', 'cancelled', 'discarded')
         and unique_until is null  -- else prune_kept does it
         and finished_at <= coalesce(:now, cast((julianday('now') - 2440587.5) * 86400000000.0 as integer)) - :keep
+        and coalesce(instr(chain_holds, state), 0) = 0
     order by finished_at, id
     limit :max
 )

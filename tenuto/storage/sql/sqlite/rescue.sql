@@ -1,7 +1,7 @@
 -- rescue: take jobs back from processes that died. Each death is a suspicion against all that ran in it; the third
 --         one of the only suspect in a process discards it. No attempt is spent.
 -- in:    ids uuid[], producers uuid[], error text, cancelled text, now timestamptz
--- out:   id uuid, state text, queue text, workflow_id uuid, has_dependents boolean
+-- out:   id uuid, state text, queue text, workflow_id uuid, has_dependents boolean, chain_key text
 -- lock:  the write lock is held
 -- plan:  sqlite_autoindex_jobs_1
 with t (now) as (
@@ -43,4 +43,4 @@ set state = taken.state,
     end
 from taken, t
 where jobs.id = taken.id
-returning id, state, queue, workflow_id, has_dependents
+returning id, state, queue, workflow_id, has_dependents, chain_key

@@ -9,7 +9,11 @@ with asking as materialized (
     where id in (select value from json_each(:ids))
         and unique_key is not null
         and state in ('scheduled', 'retryable', 'completed', 'cancelled', 'discarded')
-        and instr(unique_states, case when waiting_on = 0 then 'available' else 'suspended' end) > 0
+        and instr(unique_states, case
+            when chain_key is null and waiting_on = 0 then 'available'
+            when exists (select 1 from chains c where c.key = jobs.chain_key and c.held_by = jobs.id) then 'available'
+            else 'suspended'
+        end) > 0
 )
 select a.id, coalesce(h.id, a.first) as rival
 from asking a

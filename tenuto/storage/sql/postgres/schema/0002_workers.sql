@@ -101,3 +101,24 @@ create index rates_next on {schema}.rates (queue, full_at);
 
 -- Recorded: what a job of a recorded worker returned, packed; null where nothing is.
 alter table {schema}.jobs add column recorded text;
+
+-- Chains: jobs of one key run one after the other, in the order of chain_seq. A link whose turn has not come is
+-- suspended and waits for one thing, its turn; the chain's holder alone may run. chain_holds names the endings
+-- (cancelled, discarded) after which a link keeps its chain.
+
+alter table {schema}.jobs
+    add column chain_key text collate "C",
+    add column chain_seq bigint,
+    add column chain_holds text;
+
+create index jobs_links on {schema}.jobs (chain_key, chain_seq)
+    where chain_key is not null and (state = 'suspended' or strpos(chain_holds, state) > 0);
+
+create table {schema}.chains (
+    key text collate "C" primary key,
+    next_seq bigint not null,
+    held_by uuid,
+    freed_at timestamptz  -- null while it is held
+) with (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.02);
+
+create index chains_free on {schema}.chains (freed_at, key) where freed_at is not null;

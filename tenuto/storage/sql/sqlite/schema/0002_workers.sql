@@ -94,3 +94,23 @@ create index rates_next on rates (queue, full_at);
 
 -- Recorded: what a job of a recorded worker returned, packed; null where nothing is.
 alter table jobs add column recorded text;
+
+-- Chains: jobs of one key run one after the other, in the order of chain_seq. A link whose turn has not come is
+-- suspended and waits for one thing, its turn; the chain's holder alone may run. chain_holds names the endings
+-- (cancelled, discarded) after which a link keeps its chain.
+
+alter table jobs add column chain_key text;
+alter table jobs add column chain_seq integer;
+alter table jobs add column chain_holds text;
+
+create index jobs_links on jobs (chain_key, chain_seq)
+    where chain_key is not null and (state = 'suspended' or instr(chain_holds, state) > 0);
+
+create table chains (
+    key text not null primary key,
+    next_seq integer not null,
+    held_by text,
+    freed_at integer  -- null while it is held
+) strict;
+
+create index chains_free on chains (freed_at, key) where freed_at is not null;
