@@ -18,9 +18,9 @@ from tenuto.limits import Queue
 from tenuto.opening import args_of, opened_job, recorded_value
 from tenuto.options import as_jobs
 from tenuto.runtime.crew import Crew
-from tenuto.runtime.elsewhere import Executors, check_executors
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier, tell_settled
+from tenuto.runtime.places.elsewhere import Executors, check_executors
 from tenuto.runtime.signals import stop_signals
 from tenuto.schedule import Schedule
 from tenuto.storage import reading, steer, store, upkeep

@@ -12,7 +12,7 @@ from tenuto.errors import CronNotFound, InvalidCron, InvalidRequest
 from tenuto.features.recurring import CATCH_UP, checked_catch_up
 from tenuto.job import Duration, Job, JobState, check_name
 from tenuto.runtime.notifier import Notifier
-from tenuto.runtime.scheduler import Entries, Entry, again
+from tenuto.runtime.services.scheduler import Entries, Entry, again
 from tenuto.storage import crons
 from tenuto.storage.crons import CronRow
 from tenuto.storage.database import Database, Hint

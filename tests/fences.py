@@ -354,14 +354,14 @@ FENCES = [
     ),
     Fence(
         "A job in a child that must end is killed, with all it started",
-        "runtime/spawned.py",
+        "runtime/places/spawned.py",
         r"os\.killpg\(self\.pid, signal\.SIGKILL\)",
         "pass",
         "tests/stories/test_afar.py::test_a_cancel_kills_the_process_and_what_the_job_started",
     ),
     Fence(
         "A job whose child died three times in a row is discarded",
-        "runtime/elsewhere.py",
+        "runtime/places/elsewhere.py",
         r"if _deaths\(job\) \+ 1 < DEATHS:",
         "if True:",
         "tests/stories/test_afar.py::test_a_job_that_kills_its_process_three_times_is_discarded_and_the_99_beside_it_complete",

@@ -23,7 +23,7 @@ from tenuto import telemetry
 from tenuto.app import Tenuto
 from tenuto.cli.door import REFUSED
 from tenuto.errors import ConfigError
-from tenuto.runtime.interpreter import options_of_python
+from tenuto.runtime.places.interpreter import options_of_python
 from tenuto.runtime.signals import STOPPING
 
 LONG_LIFE: Final = 60.0  # seconds; a child that dies after them is started again at once

@@ -13,20 +13,20 @@ from tenuto.definition import registered
 from tenuto.errors import StaleAttempt, StorageError, StorageUnavailable
 from tenuto.job import Job
 from tenuto.limits import Queue
-from tenuto.runtime.children import Children
-from tenuto.runtime.elsewhere import Elsewhere, Executors, check_places
 from tenuto.runtime.executor import Executor
-from tenuto.runtime.lifeline import Lifeline
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier
-from tenuto.runtime.outbox import Outbox
-from tenuto.runtime.poller import Poller
-from tenuto.runtime.pool import Threads
+from tenuto.runtime.places.children import Children
+from tenuto.runtime.places.elsewhere import Elsewhere, Executors, check_places
+from tenuto.runtime.places.pool import Threads
 from tenuto.runtime.producer import GIVE_UP_AFTER, Producer
-from tenuto.runtime.pruner import Pruner
-from tenuto.runtime.scheduler import Entries, Scheduler
-from tenuto.runtime.service import Service
-from tenuto.runtime.stager import Stager
+from tenuto.runtime.services.lifeline import Lifeline
+from tenuto.runtime.services.outbox import Outbox
+from tenuto.runtime.services.poller import Poller
+from tenuto.runtime.services.pruner import Pruner
+from tenuto.runtime.services.scheduler import Entries, Scheduler
+from tenuto.runtime.services.service import Service
+from tenuto.runtime.services.stager import Stager
 from tenuto.storage import limited, reading
 
 

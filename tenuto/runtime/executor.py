@@ -29,7 +29,7 @@ from tenuto.outcome import (
     outcome_of,
     settle,
 )
-from tenuto.runtime.pool import Threads
+from tenuto.runtime.places.pool import Threads
 from tenuto.tagged import Sealed
 
 PUT_BACK_FIRST: Final = timedelta(seconds=30)

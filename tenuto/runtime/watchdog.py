@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from tenuto import telemetry
 from tenuto.job import Job
-from tenuto.runtime.children import job_of
+from tenuto.runtime.places.children import job_of
 
 LAG_TOLD: Final = 1.0  # seconds the event loop may be blocked before it is told
 

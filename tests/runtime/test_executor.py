@@ -24,7 +24,7 @@ from tenuto.job import (
 )
 from tenuto.outcome import RELEASED, STOPPED, Ack
 from tenuto.runtime.executor import Attempt, Executor
-from tenuto.runtime.pool import Threads
+from tenuto.runtime.places.pool import Threads
 
 AnyJob = Job[Any, Any]
 

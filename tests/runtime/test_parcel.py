@@ -11,7 +11,7 @@ from tenuto.context import Needs
 from tenuto.errors import RaisedElsewhere, ResultTooLarge, UnencodableResult
 from tenuto.job import EXECUTING, Failure, Job, Signal
 from tenuto.outcome import DONE, GATED, Cancel, Discard, Failed, Outcome, Record, Snooze, settle
-from tenuto.runtime.parcel import frame, length_of, message_of, pack, pack_outcome, unpack, unpack_outcome
+from tenuto.runtime.places.parcel import frame, length_of, message_of, pack, pack_outcome, unpack, unpack_outcome
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CLAIMED: Job[Any, Any] = Job(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tenuto.job import Job
-from tenuto.runtime.pool import Threads
+from tenuto.runtime.places.pool import Threads
 from tests.kit import eventually
 
 colour: ContextVar[str] = ContextVar("colour")
@@ -57,7 +57,7 @@ def test_a_job_that_never_returns_does_not_keep_the_process_alive() -> None:
 import asyncio, threading
 import pytest
 
-from tenuto.runtime.pool import Threads
+from tenuto.runtime.places.pool import Threads
 
 async def main():
     Threads().run(threading.Event().wait)

@@ -21,7 +21,7 @@ from tenuto.function import job
 from tenuto.job import AVAILABLE, Job
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier
-from tenuto.runtime.scheduler import AT_ONCE, Entries, Entry, Scheduler, again
+from tenuto.runtime.services.scheduler import AT_ONCE, Entries, Entry, Scheduler, again
 from tenuto.storage import crons, reading
 from tenuto.storage.crons import KNOWN_FOR, CronRow
 from tenuto.storage.database import Database, Hint
@@ -235,7 +235,7 @@ async def test_nodes_that_come_at_the_same_moment_fire_a_minute_once(nodes: Node
 
 def test_nothing_of_cron_asks_the_clock_of_the_process():
     package = Path(tenuto.__file__).parent
-    files = [package / name for name in ("cron.py", "schedule.py", "runtime/scheduler.py", "storage/crons.py")]
+    files = [package / name for name in ("cron.py", "schedule.py", "runtime/services/scheduler.py", "storage/crons.py")]
 
     asked = {
         f"{path.name}:{node.lineno}"

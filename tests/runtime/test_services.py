@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 from tenuto import telemetry
 from tenuto.errors import StorageUnavailable
 from tenuto.job import AVAILABLE, EXECUTING, Job
-from tenuto.runtime.lifeline import Lifeline
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier
-from tenuto.runtime.pruner import Pruner
-from tenuto.runtime.service import Service
-from tenuto.runtime.stager import Stager
+from tenuto.runtime.services.lifeline import Lifeline
+from tenuto.runtime.services.pruner import Pruner
+from tenuto.runtime.services.service import Service
+from tenuto.runtime.services.stager import Stager
 from tenuto.storage import reading, steer, store
 from tenuto.storage.database import Database, Hint
 from tests.kit import eventually

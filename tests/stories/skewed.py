@@ -46,7 +46,7 @@ async def obey(url: str) -> None:
     from tenuto.function import job
     from tenuto.runtime.node import Node
     from tenuto.runtime.notifier import Notifier
-    from tenuto.runtime.scheduler import Entries, Entry, Scheduler
+    from tenuto.runtime.services.scheduler import Entries, Entry, Scheduler
     from tests.conftest import database_at
 
     @job(name="cron.skewed")

@@ -17,7 +17,7 @@ import pytest
 from tenuto import Job, Tenuto, Workflow, job, telemetry
 from tenuto.definition import forget
 from tenuto.job import AVAILABLE, CANCELLED, COMPLETED, DISCARDED, EXECUTING, SCHEDULED
-from tenuto.runtime import spawned
+from tenuto.runtime.places import spawned
 from tests.conftest import OpenApp
 from tests.kit import ROOT, drain, eventually, finish, result_of
 from tests.stories import afar_workers as afar

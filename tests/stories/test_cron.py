@@ -24,7 +24,7 @@ from tenuto.errors import (
     InvalidRequest,
     NotStarted,
 )
-from tenuto.runtime.scheduler import Entries
+from tenuto.runtime.services.scheduler import Entries
 from tenuto.storage import crons, upkeep
 from tests.conftest import OpenApp, OpenDatabase
 from tests.kit import ROOT, Obey, eventually

@@ -153,7 +153,7 @@ async def test_an_executor_is_given_one_of_our_names_and_our_text_and_nothing_el
 
     (sent,) = executor.sent
     names = [arg for op, arg, _ in pickletools.genops(sent) if "UNICODE" in op.name]
-    assert names[:2] == ["tenuto.runtime.afar", "Call"]
+    assert names[:2] == ["tenuto.runtime.places.afar", "Call"]
     assert len(names) == 3
     assert str(names[2]).startswith('{"job":{"id":')
     assert not any(op.name in ("GLOBAL", "INST", "OBJ") for op, _, _ in pickletools.genops(sent))

@@ -17,7 +17,7 @@ import pytest
 from tenuto import Queue, Rate, Tenuto, current_job, job
 from tenuto.job import AVAILABLE, CANCELLED, COMPLETED, EXECUTING
 from tenuto.limits import Limits
-from tenuto.runtime.poller import Poller
+from tenuto.runtime.services.poller import Poller
 from tests.conftest import OpenApp
 from tests.kit import AnyJob, Gate, Obey, drain, eventually, kill, until_paused
 from tests.storage.tables import look_into

@@ -18,10 +18,10 @@ from tenuto.features.feature import Process
 from tenuto.job import Job
 from tenuto.options import check_place
 from tenuto.outcome import Discard, Outcome, PutBack
-from tenuto.runtime.afar import Call
-from tenuto.runtime.parcel import pack, unpack_outcome
-from tenuto.runtime.pool import Threads
-from tenuto.runtime.spawned import Spawned, through
+from tenuto.runtime.places.afar import Call
+from tenuto.runtime.places.parcel import pack, unpack_outcome
+from tenuto.runtime.places.pool import Threads
+from tenuto.runtime.places.spawned import Spawned, through
 
 PROCESS: Final = "process"
 DEATHS: Final = 3  # of its process in a row, and the job is discarded: it is what kills

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from tenuto import telemetry
 from tenuto.runtime.node import Node
-from tenuto.runtime.service import Service
+from tenuto.runtime.services.service import Service
 from tenuto.storage import crons, limited, upkeep
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 from tenuto import telemetry
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier, tell_settled
-from tenuto.runtime.service import Service
+from tenuto.runtime.services.service import Service
 from tenuto.storage import overdue, upkeep
 from tenuto.storage.database import Hint
 

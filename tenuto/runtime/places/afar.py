@@ -15,9 +15,9 @@ from tenuto.definition import Definition, resolve
 from tenuto.errors import NotHere, UnknownWorker
 from tenuto.job import Job
 from tenuto.outcome import Cancel, Discard, Failed, Outcome, Snooze, outcome_of
-from tenuto.runtime.children import Children
-from tenuto.runtime.parcel import pack_outcome, unpack
-from tenuto.runtime.pool import Returned, Threads, called
+from tenuto.runtime.places.children import Children
+from tenuto.runtime.places.parcel import pack_outcome, unpack
+from tenuto.runtime.places.pool import Returned, Threads, called
 
 AnyJob = Job[Any, Any]
 

@@ -24,8 +24,8 @@ from typing import Any, Final
 
 from tenuto.errors import RaisedElsewhere, StaleAttempt
 from tenuto.job import Job
-from tenuto.runtime.afar import Doors, NoApp, Place
-from tenuto.runtime.parcel import HEAD_SIZE, frame, length_of, message_of
+from tenuto.runtime.places.afar import Doors, NoApp, Place
+from tenuto.runtime.places.parcel import HEAD_SIZE, frame, length_of, message_of
 
 PR_SET_PDEATHSIG: Final = 1
 MAIN: Final = ("__main__", "__mp_main__")  # a program's own module, there and in a child

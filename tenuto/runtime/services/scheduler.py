@@ -17,7 +17,7 @@ from tenuto.job import Job
 from tenuto.options import as_jobs
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier
-from tenuto.runtime.service import Service
+from tenuto.runtime.services.service import Service
 from tenuto.storage import crons
 from tenuto.storage.crons import CronRow, Declared
 from tenuto.storage.database import Hint

@@ -16,9 +16,9 @@ from tenuto.context import Running
 from tenuto.definition import registered
 from tenuto.errors import ProcessDied
 from tenuto.naming import importable
-from tenuto.runtime.child import MAIN
-from tenuto.runtime.interpreter import options_of_python
-from tenuto.runtime.parcel import HEAD_SIZE, frame, length_of, message_of
+from tenuto.runtime.places.child import MAIN
+from tenuto.runtime.places.interpreter import options_of_python
+from tenuto.runtime.places.parcel import HEAD_SIZE, frame, length_of, message_of
 
 JOBS_EACH: Final = 1000  # after so many another process takes its place: what jobs leave behind in it is bounded
 IDLE_FOR: Final = 60.0  # seconds, then it ends
@@ -28,7 +28,7 @@ LAST_WORDS: Final = 0.5  # seconds for what a process sent before it died
 
 BOOT: Final = (
     "import sys; fd, sys.path[:], sys.argv[:] = int(sys.argv[1]), sys.argv[2:], ['tenuto-child']; "
-    "from tenuto.runtime.child import main; main(fd)"
+    "from tenuto.runtime.places.child import main; main(fd)"
 )
 
 

@@ -12,7 +12,7 @@ from tenuto.features.feature import overriding
 from tenuto.features.hooks import Endings
 from tenuto.job import Job
 from tenuto.runtime.node import Node
-from tenuto.runtime.service import Service
+from tenuto.runtime.services.service import Service
 from tenuto.storage import upkeep
 
 AT_ONCE: Final = 20  # hooks that are told at the same time

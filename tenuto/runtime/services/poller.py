@@ -9,7 +9,7 @@ from tenuto.limits import Limits
 from tenuto.runtime.limited import cursor_for
 from tenuto.runtime.node import Node
 from tenuto.runtime.producer import Producer
-from tenuto.runtime.service import Service
+from tenuto.runtime.services.service import Service
 from tenuto.storage import upkeep
 from tenuto.storage.database import Hint
 
