@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import importlib.util
 import inspect
 import io
 import os
@@ -199,7 +198,6 @@ def test_the_nightly_report_shows_when_it_is_due_and_makes_one_now(tmp_path):
     assert re.search(r"^  sold in 7 days before [\d-]+: books \d+, music \d+, tea \d+$", ran.stdout, re.MULTILINE)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="no Dask here: pip install distributed")
 def test_the_cluster_counts_primes_on_two_processes():
     program = [sys.executable, str(ROOT / "examples" / "dask_cluster.py"), "--steps", "4"]
     ran = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT, env=FROM_HERE)

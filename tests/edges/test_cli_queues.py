@@ -175,7 +175,7 @@ async def test_the_doctor_finds_what_breaks_a_promise(store, ask, database_url):
     said = await ask("doctor")
 
     assert said.code == 1
-    assert "✗ a suspended step waits for the needs it says" in said.out
+    assert "✗ a suspended job waits for the needs it says, or for its turn in a chain" in said.out
     assert flow.jobs["b"].id in said.out
 
 

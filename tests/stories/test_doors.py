@@ -29,7 +29,9 @@ def by_hand(**fields: Any) -> AnyJob:
 
 
 @pytest.mark.parametrize(
-    "work", ["abc", b"abc", 5, None, [Obey.ok(), 5], {"a": Obey.ok()}, Obey, [Workflow()]], ids=str
+    "work",
+    ["abc", b"abc", 5, None, [Obey.ok(), 5], {"a": Obey.ok()}, Obey, [Workflow()]],
+    ids=["text", "bytes", "number", "none", "job-and-number", "mapping", "class", "workflows"],
 )
 async def test_what_is_no_job_is_not_enqueued(door: Tenuto, work: Any) -> None:
     with pytest.raises(InvalidJob, match=r"enqueue takes one Workflow, or a Job or several, and not .*new\(\)"):
@@ -189,7 +191,11 @@ async def test_a_filter_that_is_misspelled_is_refused_with_those_there_are(door:
 
 
 @pytest.mark.parametrize("verb", STEERED)
-@pytest.mark.parametrize("jobs", [5, True, object(), Workflow(), [5], ["x"], [None], "", b"x"], ids=str)
+@pytest.mark.parametrize(
+    "jobs",
+    [5, True, object(), Workflow(), [5], ["x"], [None], "", b"x"],
+    ids=["number", "truth", "object", "workflow", "numbers", "texts", "nones", "empty", "bytes"],
+)
 async def test_what_names_no_job_is_refused(door: Tenuto, verb: str, jobs: Any) -> None:
     with pytest.raises((InvalidRequest, InvalidJob), match=r"jobs or ids|is no id"):
         await getattr(door, verb)(jobs, **({"changes": {"priority": 3}} if verb == "update" else {}))
