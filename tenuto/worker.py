@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from inspect import (
     isclass,
 )
-from typing import Any, ClassVar, Generic, Unpack, cast, get_args, get_origin, overload
+from typing import Any, ClassVar, Final, Generic, Unpack, cast, get_args, get_origin, overload
 
 from typing_extensions import TypeVar, get_original_bases
 
@@ -28,20 +28,20 @@ class Worker(Generic[Args, Result]):
     """A worker as a class: `class Webhook(Worker[WebhookArgs, int], queue="webhooks")`, and its `process`.
 
     Each attempt has an instance of its own. A class without a process, or with a type variable for its Args,
-    only hands its options down; name and aliases are never inherited.
+    only hands its options down; of several bases the nearest that says something of an option decides, as for
+    attributes. Name and aliases are never inherited.
     before_new, before_process, after_process, on_cancelled and on_discarded, where a class has them, are its hooks.
     """
 
     definition: ClassVar[Definition] = cast("Definition", _Undefined())
-    _options: ClassVar[WorkerOptions] = {}
+    _options: ClassVar[WorkerOptions] = {}  # what one class says itself
 
     def __init_subclass__(cls, **options: Unpack[WorkerOptions]) -> None:
         super().__init_subclass__()
-        inherited = {key: value for key, value in cls._options.items() if key not in ("name", "aliases")}
-        cls._options = cast("WorkerOptions", {**inherited, **options})
+        cls._options = options
         declared = _declared_args(cls)
         if cls.process is not Worker.process and not isinstance(declared, TypeVar):
-            cls.definition = _define_class(cls, cls._options, declared)
+            cls.definition = _define_class(cls, _all_options(cls), declared)
 
     def process(self, job: Job[Args, Result]) -> Returned[Result] | Awaitable[Returned[Result]]:
         """Do the work, as `async def` or in a thread; `job.args` is an instance of `Args`."""
@@ -91,18 +91,32 @@ def _define_class(cls: type[Worker[Any, Any]], options: WorkerOptions, declared:
     return define(name, options, cls, cls.process, lambda job: instance_of(cls, job).process(job), [args])
 
 
+def _all_options(cls: type[Worker[Any, Any]]) -> WorkerOptions:
+    """What it says itself, and what its bases hand down."""
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__[1:]):
+        found |= {key: value for key, value in vars(base).get("_options", {}).items() if key not in _OWN}
+    return cast("WorkerOptions", found | vars(cls)["_options"])
+
+
+_OWN: Final = ("name", "aliases")  # never inherited
+
+
 def _declared_args(cls: type[Any]) -> Any:
-    """The Args in `Worker[Args]`, also where it comes through generic bases of the user's own."""
-    for base in get_original_bases(cls):
-        origin: Any = get_origin(base) or base
-        if origin is Worker:
-            return next(iter(get_args(base)), Any)
-        if _is_worker(origin):
-            declared = _declared_args(origin)
-            parameters: Sequence[Any] = getattr(origin, "__parameters__", ())
-            filled = dict(zip(parameters, get_args(base), strict=False))
-            return filled.get(declared, Any) if isinstance(declared, TypeVar) else declared
-    return Any
+    """The Args in `Worker[Args]`, also where it comes through bases of the user's own, the first that says any."""
+    return next((found for base in get_original_bases(cls) if (found := _args_in(base)) is not Any), Any)
+
+
+def _args_in(base: Any) -> Any:
+    origin: Any = get_origin(base) or base
+    if origin is Worker:
+        return next(iter(get_args(base)), Any)
+    if not _is_worker(origin):
+        return Any
+    declared = _declared_args(origin)
+    parameters: Sequence[Any] = getattr(origin, "__parameters__", ())
+    filled = dict(zip(parameters, get_args(base), strict=False))
+    return filled.get(declared, Any) if isinstance(declared, TypeVar) else declared
 
 
 def _is_worker(kind: Any) -> bool:

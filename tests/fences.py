@@ -408,6 +408,27 @@ FENCES = [
         "'600s'",
         "tests/storage/test_limited.py::test_a_session_that_sleeps_with_the_limits_in_hand_is_ended",
     ),
+    Fence(
+        "The order in which features are declared makes no difference",
+        "features/built.py",
+        r"in MAKERS\.items\(\):",
+        "in [(name, MAKERS[name]) for name in options if name in MAKERS]:",
+        "tests/stories/test_every_feature.py::test_in_every_order_it_is_the_same_worker",
+    ),
+    Fence(
+        "Nor does that of a class's bases",
+        "worker.py",
+        r"in reversed\(cls\.__mro__\[1:\]\):",
+        "in cls.__mro__[1:2]:",
+        "tests/definitions/test_worker.py::test_every_base_hands_its_options_down_and_the_nearest_decides",
+    ),
+    Fence(
+        "A worker with several names has one cron entry",
+        "runtime/services/scheduler.py",
+        r"name = definition\.name\n",
+        "name = next(reversed([key for key, one in registered().items() if one is definition]))\n",
+        "tests/stories/test_cron.py::test_a_worker_with_aliases_has_one_entry",
+    ),
 ]
 
 

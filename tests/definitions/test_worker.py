@@ -226,6 +226,30 @@ def test_a_class_hands_its_options_down_but_not_its_name():
     assert Grandchild.new(account_id="1").max_attempts == 2
 
 
+def test_every_base_hands_its_options_down_and_the_nearest_decides():
+    class Patient(Worker, max_attempts=9, priority=4): ...
+
+    class Hasty(Worker, priority=1, name="hasty", aliases=["hurried"]): ...
+
+    class Imports(Worker[WebhookArgs, int], queue="imports"): ...
+
+    class Urgent(Imports, priority=0): ...
+
+    def declared(*bases: Any) -> Any:
+        class Both(*bases, tags=["both"]):  # type: ignore[misc, call-arg]
+            async def process(self, job: Job[WebhookArgs, int]) -> int:
+                return job.args.account_id
+
+        job = Both.new(account_id="1")
+        return job.queue, job.max_attempts, job.priority, job.tags, job.args, "hast" in job.worker
+
+    args = {"account_id": 1}
+    assert declared(Patient, Hasty, Imports) == ("imports", 9, 4, ("both",), args, False)
+    assert declared(Imports, Hasty, Patient) == ("imports", 9, 1, ("both",), args, False)
+    assert declared(Hasty, Urgent, Patient) == ("imports", 9, 1, ("both",), args, False)
+    assert declared(Urgent, Imports) == ("imports", 20, 0, ("both",), args, False)
+
+
 def test_a_class_that_only_hands_its_options_down_makes_no_jobs():
     class Base(Worker[Args, Result], queue="base"):
         pass

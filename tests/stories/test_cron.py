@@ -59,6 +59,19 @@ async def completed(app: Tenuto, worker: str) -> list[Job[Any, Any]]:
 # ── declared by a worker ──────────────────────────────────────────────────────────────────────────
 
 
+async def test_a_worker_with_aliases_has_one_entry(open_app: OpenApp):
+    with forgotten("story.weekly"):
+
+        @job(name="story.weekly", aliases=["story.sunday", "story.summary"], cron=NEVER_SOON)
+        async def weekly() -> None: ...
+
+        app = await open_app(queues={"default": 1})
+        await app.cron.run("story.weekly")
+        await eventually(lambda: completed(app, "story.weekly"))
+
+        assert [each.name for each in await app.cron.list()] == ["story.weekly"]
+
+
 async def test_a_worker_says_when_it_is_enqueued(open_app: OpenApp):
     with forgotten("story.nightly"):
 

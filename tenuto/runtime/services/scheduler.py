@@ -112,7 +112,8 @@ def _resolved(entry: Entry) -> Entry | None:
 
 
 def _of_workers() -> Iterable[Entry]:
-    for name, definition in tuple(registered().items()):
+    for definition in dict.fromkeys(tuple(registered().values())):  # once each, however many aliases it has
+        name = definition.name
         for feature in definition.features:
             if isinstance(feature, Recurring):
                 yield Entry(name, feature.cron, feature.catch_up, name, _maker(definition.new))
