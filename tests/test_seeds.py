@@ -1,4 +1,4 @@
-"""docs/seeds.md: every statement of the seeds has a test that is there, and a verdict."""
+"""docs/seeds.md: every statement of the seeds has a test that is there, and a verdict; every defect one that sees it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from tests.defects import DEFECTS
+from tests.fences import FENCES, Fence
+from tests.test_fences import stands
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "seeds.md"
@@ -90,3 +94,25 @@ def test_a_test_that_a_reason_names_is_there_too(row):
     all_tests = frozenset[str]().union(*(functions_in(file) for other in ROWS for file, _ in named(other.test)))
 
     assert [name for name in re.findall(r"`(test_\w+)`", row.why) if name not in all_tests] == []
+
+
+# ── the defects of the originals ──────────────────────────────────────────────────────────────────
+
+KNOWN = re.findall(
+    r"^\| (.+?) \| .+? \| `(tests/.+?)` \|$",
+    PAGE.read_text(encoding="utf-8").split("## Defects of the originals")[1],
+    re.MULTILINE,
+)
+
+
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.promise)
+def test_a_defect_can_be_planted_where_the_list_says_and_has_its_test(defect: Fence):
+    stands(defect)
+
+
+def test_the_page_names_every_defect_that_can_be_planted_and_behind_them_fences():
+    planted, fenced = KNOWN[: len(DEFECTS)], KNOWN[len(DEFECTS) :]
+
+    assert planted == [(defect.promise, defect.test) for defect in DEFECTS]
+    assert fenced
+    assert {test for _, test in fenced} <= {fence.test for fence in FENCES}

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum, IntEnum
 from ipaddress import IPv4Address
+from itertools import count
 from pathlib import Path
 from types import new_class
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired
@@ -241,6 +242,21 @@ def keep(items: list[int] = [], nested: dict[str, list[int]] = {"a": []}):  # no
     items.append(1)
     nested["a"].append(1)
     return items, nested
+
+
+def test_a_default_is_computed_once_and_a_factory_is_asked_for_each_job():
+    numbers = count()
+
+    @dataclass
+    class Numbered:
+        once: int = next(numbers)
+        each: int = field(default_factory=lambda: next(numbers))
+
+    class Numbering(Worker[Numbered]):
+        def process(self, job: Job[Numbered]) -> None: ...
+
+    made: list[Any] = [Numbering.new().args for _ in range(3)]
+    assert made == [{"once": 0, "each": n} for n in (1, 2, 3)]
 
 
 async def test_a_mutable_default_is_never_shared_between_jobs():

@@ -1,6 +1,7 @@
 """Hooks: which objects are hooks, what they may change of a new job, and in which order they are called."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -67,6 +68,8 @@ class Named:
 class Nothing:
     def after_new(self) -> None: ...
 
+    def on_complete(self, job: AnyJob) -> None: ...
+
 
 class NeedsInstance:
     def before_process(self, job: AnyJob) -> AnyJob:
@@ -122,6 +125,11 @@ class Base(Worker[None]):
 
 def echo(n: int) -> int:
     return n
+
+
+@dataclass
+class Numbered:
+    n: int
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -217,6 +225,27 @@ def test_attaching_twice_is_once_and_detaching_ends_it(attached):
     assert told == ["new a"]
 
 
+def test_a_hook_is_called_for_the_workers_that_have_it_and_an_attached_one_for_all(attached):
+    told: list[str] = []
+    shared, owned = Named("listed", told), Named("own", told)
+    first = job(name="hooks.first", hooks=[shared])(echo)
+    second = job(name="hooks.second", hooks=[shared])(echo)
+    third = job(name="hooks.third")(echo)
+    third.before_new(owned.before_new)
+
+    def heard_of_each() -> list[list[str]]:
+        heard = []
+        for worker in (first, second, third):
+            worker.new(1)
+            heard.append(list(told))
+            told.clear()
+        return heard
+
+    assert heard_of_each() == [["new listed"], ["new listed"], ["new own"]]
+    attached(shared)  # the same object, for all workers, also of those that were defined before
+    assert heard_of_each() == [["new listed"] * 2, ["new listed"] * 2, ["new own", "new listed"]]
+
+
 def test_hooks_are_inherited_with_the_methods_and_the_options():
     told: list[str] = []
 
@@ -272,6 +301,35 @@ def test_before_new_sees_raw_args_and_all_options():
     assert args == {"n": "7"}
     assert options == {name: getattr(made, name) for name in OPTIONS}
     assert (options["queue"], options["priority"], options["meta"]) == ("mail", 3, {"a": 1})
+
+
+def test_before_new_is_called_in_whatever_way_a_job_is_made():
+    seen: list[Any] = []
+
+    class Look:
+        def before_new(self, args: Any, options: Any) -> Any:
+            seen.append(args)
+            return args, options
+
+    class Overriding(Worker[Numbered], hooks=[Look()]):
+        def process(self, job: Job[Numbered]) -> None: ...
+
+        @classmethod
+        def new(cls, /, *args: Any, **fields: Any) -> Job[Any, Any]:
+            return cls.definition.new({"n": 7})  # and not super().new(…)
+
+    plain = job(name="hooks.ways", hooks=[Look()])(echo)
+    ways: list[Any] = [
+        plain.new,
+        plain.options(priority=3).new,
+        plain.check,
+        Overriding.new,
+        Overriding.options(priority=3).new,
+    ]
+    for way in ways:
+        way(n=7)
+
+    assert seen == [{"n": 7}] * len(ways)
 
 
 def test_every_option_of_a_job_can_be_changed():

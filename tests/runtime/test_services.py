@@ -54,6 +54,23 @@ async def test_the_stager_makes_due_jobs_available_and_wakes_their_queue(databas
     assert hints == [Hint("insert", "mail")]
 
 
+async def test_what_was_staged_is_told_in_jobs_and_not_in_queues(database: Database) -> None:
+    database.now = NOON
+    jobs: list[AnyJob] = [
+        Job("w", queue=queue, schedule_in=timedelta(seconds=1)) for queue in ("mail", "mail", "mail", "default")
+    ]
+    await database.run(store.enqueue, jobs)
+    node = a_node(database)
+    told: list[dict[str, Any]] = []
+    telemetry.attach(hear := lambda _, payload: told.append(dict(payload)), "stager.stage")
+
+    database.now = NOON + timedelta(seconds=1)
+    await Stager(node, Notifier(node)).tick()
+    telemetry.detach(hear)
+
+    assert [(each["count"], each["queues"]) for each in told] == [(4, ["default", "mail"])]
+
+
 async def test_the_lifeline_takes_back_what_a_dead_node_held_and_wakes_its_queue(database: Database) -> None:
     database.now = NOON
     dead, alive = a_node(database), a_node(database)

@@ -234,6 +234,18 @@ async def test_a_middle_link_that_is_cancelled_while_the_head_runs_lets_nobody_p
     assert await claimer.claim() == []
 
 
+async def test_the_last_link_that_is_cancelled_while_the_head_runs_lets_nobody_pass(clock, claimer):
+    first, second = await clock.run(store.enqueue, links(2))
+    await claimer.claim()
+    await clock.run(steer.cancel, [second.id])
+
+    (new,) = await clock.run(store.enqueue, links(1))
+
+    assert await states_of(clock, [first, new]) == [EXECUTING, SUSPENDED]
+    await claimer.give_back(settle(claimer.held[first.id], DONE))
+    assert (await stored(clock, new)).state is AVAILABLE
+
+
 async def test_all_links_at_once_may_be_cancelled(clock, claimer):
     jobs = await clock.run(store.enqueue, links(4))
     await claimer.claim()

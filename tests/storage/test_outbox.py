@@ -10,7 +10,7 @@ import pytest
 from tenuto.failure import PAST_DEADLINE
 from tenuto.job import CANCELLED, DISCARDED
 from tenuto.outcome import DONE, GATED, RELEASED, STOPPED, Cancel, Discard, Failed, Outcome, Snooze, settle
-from tenuto.storage import steer, store, upkeep
+from tenuto.storage import overdue, steer, store, upkeep
 from tenuto.storage.database import Database
 from tests.storage.build import DAY, NOON, SECOND, AnyJob, Claimer, chain, graph, new_id, plain, stored
 from tests.storage.tables import Tables
@@ -87,6 +87,15 @@ async def test_a_deadline_that_passed_before_process_was_called_leaves_a_word(cl
     job = await one(clock)
 
     await claimer.end(job, Cancel(PAST_DEADLINE))
+
+    assert left(tables) == {job.id: ("cancelled", "deadline")}
+
+
+async def test_a_deadline_that_passes_while_a_job_waits_leaves_a_word(clock, tables):
+    job = await one(clock, deadline=SECOND)
+    clock.now = NOON + SECOND
+
+    await clock.run(overdue.cancel_overdue, [job.id])
 
     assert left(tables) == {job.id: ("cancelled", "deadline")}
 

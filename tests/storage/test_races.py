@@ -39,6 +39,7 @@ from tests.storage.build import (
 from tests.storage.conftest import only_on_postgres, only_on_sqlite
 from tests.storage.tables import Tables
 
+LAST_STEPS = 100  # times the two last steps of a workflow do
 PAIRS = 1000  # times two parents settle at the same instant
 TOGETHER = 5  # of these pairs in one batch
 AT_ONCE = 20  # such races under way at the same time
@@ -98,6 +99,27 @@ async def test_two_parents_that_settle_at_the_same_instant_release_their_child_o
     assert Counter(ended) == {COMPLETED: 2 * PAIRS, AVAILABLE: PAIRS}
     assert len({job.id for job in await claimer.claim(2 * PAIRS)}) == PAIRS
     assert await complaints(ours) == {}
+
+
+@pytest.mark.timeout(120)
+async def test_two_last_steps_that_settle_at_the_same_instant_finish_their_workflow_once(pair: Pair):
+    ours, theirs = pair
+    flows = [graph({"left": "", "right": ""}) for _ in range(LAST_STEPS)]
+    for flow in flows:
+        await ours.run(flow.enqueue)
+    claimer = await Claimer(ours).start(10 * MINUTE)
+    await claimer.claim(2 * LAST_STEPS)
+    told: Counter[str] = Counter()
+
+    async def race(flow: Flow) -> None:
+        left, right = (settle(claimer.held[flow[step].id], DONE) for step in ("left", "right"))
+        for settled in await asyncio.gather(ours.run(store.ack, [left]), theirs.run(store.ack, [right])):
+            told.update(finished.id for finished in settled.finished)
+
+    await _a_few_at_a_time(race(flow) for flow in flows)
+
+    assert told == Counter(flow.id for flow in flows)
+    assert {(await workflow_of(ours, flow)).state for flow in flows} == {"finished"}
 
 
 def _pairs(count: int) -> Flow:

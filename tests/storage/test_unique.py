@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tenuto.errors import JobMismatch, StorageBusy, UniqueConflict
-from tenuto.job import AVAILABLE, EXECUTING, SCHEDULED, Job
-from tenuto.outcome import DONE, GATED, RELEASED, Cancel, Discard, Failed, PutBack, Snooze
+from tenuto.job import AVAILABLE, EXECUTING, SCHEDULED, SUSPENDED, Job
+from tenuto.outcome import DONE, GATED, RELEASED, Cancel, Discard, Failed, PutBack, Snooze, settle
 from tenuto.storage import reading, steer, store, upkeep
 from tenuto.storage.database import Database
 from tests.storage.boundaries import watched
@@ -262,6 +262,20 @@ async def test_a_step_that_was_released_is_still_unique(clock, claimer):
     assert (await stored(clock, flow["b"])).state == AVAILABLE
     assert await is_held(clock)
     await claimer.end(flow["b"], DONE)
+    assert await is_held(clock)
+
+
+async def test_a_link_whose_turn_has_come_is_still_unique(clock, claimer):
+    first, behind = await put(clock, *plain(1, chain_key="k"), alike().replace(chain_key="k"))
+    assert (behind.state, await is_held(clock)) == (SUSPENDED, True)
+
+    await claimer.end(first, DONE)
+
+    assert (await stored(clock, behind)).state == AVAILABLE
+    assert await is_held(clock)
+    await claimer.claim()
+    assert await is_held(clock)
+    await claimer.give_back(settle(claimer.held[behind.id], DONE))
     assert await is_held(clock)
 
 

@@ -17,6 +17,7 @@ from tenuto import (
     Job,
     KeyRing,
     Tenuto,
+    Unique,
     Worker,
     Workflow,
     blocking,
@@ -231,6 +232,17 @@ async def test_args_that_are_too_large_once_they_are_sealed_are_taken(app):
 
 
 # ── the same id again ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("fields", [["worker", "args"], ["worker", "meta.tenant"]], ids=["by args", "by meta"])
+async def test_sealed_jobs_may_be_unique(app, fields):
+    once = vault.options(unique=Unique(fields), meta={"tenant": "acme"}, schedule_in=3600)
+    other = vault.options(unique=Unique(fields), meta={"tenant": "other"}, schedule_in=3600)
+
+    first, again, another = [await app.enqueue(one) for one in (once.new("DE02"), once.new("DE02"), other.new("DE03"))]
+
+    assert (first.existing, again.existing, another.existing) == (False, True, False)
+    assert again.id == first.id
 
 
 async def test_the_same_job_again_is_the_same_job_though_it_is_sealed_anew(app):

@@ -27,7 +27,13 @@ from tenuto import (
 from tenuto.errors import JobNotFound, NothingRecorded, WouldDeadlock
 from tests.kit import drain, eventually, finish, reason_of, result_of
 
-VALUE = {"total": Decimal("9.90"), "at": datetime(2026, 3, 1, tzinfo=UTC), "ids": (UUID(int=7),), "none": None}
+VALUE = {
+    "total": Decimal("9.90"),
+    "at": datetime(2026, 3, 1, tzinfo=UTC),
+    "ids": (UUID(int=7),),
+    "none": None,
+    "raw": b"\x00\xff",
+}
 ANSWERS: dict[str, Any] = {
     "value": VALUE,
     "null": Record(None),
@@ -35,6 +41,7 @@ ANSWERS: dict[str, Any] = {
     "snooze": Snooze(60),
     "cancel": Cancel("no"),
     "discard": Discard("no"),
+    "fail": ValueError("no"),
     "large": "".join(map(str, range(60_000))),
     "object": {"at": object()},
 }
@@ -44,7 +51,10 @@ ran: list[str] = []
 @job(name="tape", recorded=True, backoff=0)
 async def tape(what: str) -> Any:
     ran.append(what)
-    return ANSWERS[what]
+    answer = ANSWERS[what]
+    if isinstance(answer, ValueError):
+        raise answer
+    return answer
 
 
 @job(name="tape in a thread", recorded=Recorded(limit=1_000_000))
@@ -90,9 +100,9 @@ async def test_null_is_recorded_and_none_records_nothing(app):
         await app.recorded(nothing)
 
 
-@pytest.mark.parametrize("what", ["snooze", "cancel", "discard"])
+@pytest.mark.parametrize("what", ["snooze", "cancel", "discard", "fail"])
 async def test_an_outcome_is_not_recorded(app, what):
-    stored = await done(app, tape.new(what))
+    stored = await done(app, tape.options(max_attempts=1).new(what))
 
     with pytest.raises(NothingRecorded):
         await app.recorded(stored)

@@ -423,6 +423,24 @@ async def test_a_chain_does_not_need_more_than_one_slot(open_app):
     assert await result_of(app, flow, "join") == {"a": 1, "b": 2}
 
 
+async def test_a_step_that_waits_takes_no_slot(open_app):
+    app = await open_app(queues={"default": 1})
+    gate, flow = Gate(), Workflow()
+    flow.add("a", Obey.wait_at(gate, queue="elsewhere"))
+    behind = [flow.add(f"b{nth}", Obey.ok(), deps=["a"]) for nth in range(5)]
+    await app.enqueue(flow)
+    await app.queue("elsewhere").start(1)
+    await eventually(lambda: gate.waiting)
+
+    done = await app.enqueue(Obey.ok())
+    await eventually(lambda: runs_of(done))
+    assert {(await app.fetch(flow.jobs[step.name])).epoch for step in behind} == {0}  # nobody ever claimed one
+
+    gate.open()
+    await app.workflow(flow.id).wait(timeout=30)
+    assert {(await app.fetch(flow.jobs[step.name])).epoch for step in behind} == {1}
+
+
 # ── time, retries and snoozes ─────────────────────────────────────────────────────────────────────
 
 
