@@ -148,9 +148,10 @@ DEFECTS = [
     ),
     Fence(
         "A worker with a new of its own passes before_new by",
-        "features/hooks.py",
-        r"def before_new\(self, job: AnyJob\) -> AnyJob:",
-        "def before_super(self, job: AnyJob) -> AnyJob:",
+        "definition.py",
+        r"return fold_new\(self\._makers, job\)",
+        "is_super = __import__('sys')._getframe(1).f_globals['__name__'].startswith('tenuto.')\n"
+        "        return fold_new(self._makers if is_super else self.features, job)",
         "tests/features/test_hooks.py::test_before_new_is_called_in_whatever_way_a_job_is_made",
     ),
     Fence(
@@ -195,7 +196,8 @@ DEFECTS = [
         "storage/upkeep.py",
         r"    return len\(gone\)\n",
         "    behind = yield reach([row[0] for row in gone])\n"
-        '    yield call("cancel", ids=[row[0] for row in behind], error=CANCELLED_BY_OPERATOR)\n'
+        '    rows = yield call("cancel", ids=[row[0] for row in behind], error=CANCELLED_BY_OPERATOR)\n'
+        "    yield from aftermath([Ended(*row) for row in rows], {})\n"
         "    return len(gone)\n",
         "tests/storage/test_graph.py::test_a_pruned_need_still_counts",
     ),

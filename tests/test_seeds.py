@@ -1,4 +1,4 @@
-"""docs/seeds.md: every statement of the seeds has a test that is there, and a verdict; every defect one that sees it."""
+"""docs/seeds.md: every statement of the seeds has its test and a verdict, and every defect of the originals a test."""
 
 from __future__ import annotations
 

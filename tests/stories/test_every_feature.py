@@ -93,8 +93,14 @@ async def told(open_app: OpenApp, url: str, declared: Declared) -> Trace:
 
 @pytest.fixture
 async def usual(open_app: OpenApp, database_url: str) -> Trace:
-    """The story of a function with its options as they are listed."""
-    return await told(open_app, database_url, Declared())
+    """The story of a function with its options as they are listed; told once on each kind of database."""
+    kind = database_url.partition(":")[0]
+    if kind not in _usual:
+        _usual[kind] = await told(open_app, database_url, Declared())
+    return _usual[kind]
+
+
+_usual: dict[str, Trace] = {}
 
 
 @settings(shared_fixtures, max_examples=2, phases=[Phase.explicit, Phase.generate])
