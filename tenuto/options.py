@@ -28,7 +28,7 @@ class Deadline:
     force: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "after", _longer_than_zero(self.after))
+        object.__setattr__(self, "after", _longer_than_zero("deadline", self.after))
         if not isinstance(self.force, bool):
             raise InvalidJob(f"force={self.force!r:.80} is neither True nor False")
 
@@ -83,7 +83,7 @@ def checked(options: Mapping[str, Any], known: frozenset[str], template: Job[Any
     for name in options.keys() - known:
         raise InvalidJob(f"no option is named {name!r}; there are {', '.join(sorted(known))}")
     given = {
-        name: _CHECKS[name](value) if name in _CHECKS and value is not None else value
+        name: _CHECKS[name](value) if name in _CHECKS and (value is not None or name in _NEVER_NONE) else value
         for name, value in options.items()
     }
     deadline = given.get("deadline")
@@ -140,13 +140,17 @@ def _aliases(aliases: Iterable[str]) -> tuple[str, ...]:
 
 
 def _deadline(deadline: Duration | Deadline) -> timedelta | Deadline:
-    return deadline if isinstance(deadline, Deadline) else _longer_than_zero(deadline)
+    return deadline if isinstance(deadline, Deadline) else _longer_than_zero("deadline", deadline)
 
 
-def _longer_than_zero(length: Duration) -> timedelta:
-    given = seconds("deadline", length)
+def _timeout(timeout: Duration) -> timedelta:
+    return _longer_than_zero("timeout", timeout)
+
+
+def _longer_than_zero(what: str, length: Duration) -> timedelta:
+    given = seconds(what, length)
     if not given:
-        raise InvalidJob("a deadline of zero lets no job run; give a duration longer than that")
+        raise InvalidJob(f"a {what} of zero lets no job run; give a duration longer than that")
     return given
 
 
@@ -187,4 +191,6 @@ _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "meta": _meta,
     "unique": unique_of,
     "deadline": _deadline,
+    "timeout": _timeout,
 }
+_NEVER_NONE: Final = frozenset({"aliases", "reuse_result"})

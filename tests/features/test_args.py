@@ -389,6 +389,39 @@ async def test_a_parameter_may_have_any_name():
     assert await received(made) == (1, 2, 3, 4, 5, 6)
 
 
+@job
+def selfish(a: int, self: int = 0):
+    return a, self
+
+
+async def test_a_parameter_may_be_named_self_where_it_is_not_the_first():
+    assert selfish.check(1, self="x")[0][0] == "self"
+    assert await received(selfish.new(1, self=2)) == (1, 2)
+    assert await received(selfish.options(priority=1).new(1, self=2)) == (1, 2)
+
+
+@dataclass
+class Square:
+    side: int
+    area: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.area = self.side**2
+
+
+@job
+def draw(square: Square, more: list[Square]):
+    return square, more
+
+
+@pytest.mark.parametrize("square", [Square(3), {"side": 3}], ids=type)
+async def test_what_a_dataclass_works_out_itself_is_not_stored(square):
+    made = draw.new(square, [square])
+
+    assert made.args == {"square": {"side": 3}, "more": [{"side": 3}]}
+    assert await received(made) == (Square(3), [Square(3)])
+
+
 @pytest.mark.parametrize(
     ("stored", "path"),
     [
