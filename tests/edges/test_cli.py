@@ -179,6 +179,8 @@ def test_a_postgres_without_tables_names_the_command_to_run(postgres):
         (f"me:{SECRET}@db/x", "a URL begins with"),
         (f"postgresql://me:{SECRET}@[db/x", "this is no PostgreSQL URL"),
         (f"postgresql://me:{SECRET}@127.0.0.1:1/x", "connection failed"),
+        (f"postgresql://me:a@{SECRET}@127.0.0.1:1/x", "this is no PostgreSQL URL"),
+        (f"postgresql://me:{SECRET}/b@127.0.0.1:1/x", "this is no PostgreSQL URL"),
         ("sqlite:///nowhere.db", "there is no database at nowhere.db; name one with --url or TENUTO_URL"),
         ("sqlite://", "an SQLite URL names a file"),
         ("sqlite:///no.db", "file is not a database"),
