@@ -57,9 +57,6 @@ TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
 IDENTIFIERS: Final = ("workflow_id", "workflow_name", "workflow_label")
 """The keys of `meta` that a workflow writes once; a user's meta may not have them."""
 
-ARGS_LIMIT: Final = 1_000_000  # bytes of stored text
-META_LIMIT: Final = 64_000
-
 
 @dataclass(frozen=True, slots=True)
 class Failure:

@@ -21,6 +21,8 @@ from tenuto.features.keys import KeyRing
 from tenuto.features.recorded import inflated, unpacked
 from tenuto.features.sealing import Place, text_of
 from tenuto.job import Job
+from tenuto.options import check_changes
+from tenuto.sizes import USUAL, Sizes
 from tenuto.tagged import SEALED, Sealed
 
 J = TypeVar("J", bound=Job[Any, Any])
@@ -124,12 +126,16 @@ def result_text(job: Job[Any, Any], text: str) -> str:
     return text if encryption is None else encryption.given_back(job, RESULT, text.encode())
 
 
-async def args_of(changes: Mapping[str, Any] | None) -> Callable[[Job[Any, Any], str], str] | None:
+async def args_of(
+    changes: Mapping[str, Any] | None, sizes: Sizes = USUAL
+) -> Callable[[Job[Any, Any], str], str] | None:
     """How changed args are stored for each job: sealed, where its worker is encrypted. None where none are changed.
 
-    What it gives raises KeyUnavailable for sealed args of a worker that this process does not know as encrypted, and
-    what the provider of its keys raised.
+    Raises TooLarge for changes over the `sizes`. What it gives raises KeyUnavailable for sealed args of a worker that
+    this process does not know as encrypted, and what the provider of its keys raised.
     """
+    if isinstance(changes, Mapping):
+        check_changes(changes, sizes)
     if not isinstance(changes, Mapping) or "args" not in changes:
         return None  # and what is no mapping is refused by who takes it
     rings = {each: await _asked(each) for each in filter(None, map(_of, registered().values()))}

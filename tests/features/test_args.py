@@ -497,12 +497,12 @@ def test_a_cycle_or_a_great_depth_is_refused(value):
     assert refused(echo.new, value)
 
 
-def test_args_over_a_million_bytes_are_refused_with_their_size():
+def test_args_that_no_app_could_store_are_refused_with_their_size():
     with pytest.raises(TooLarge) as caught:
-        echo.new("ä" * 500_000)
+        echo.new("ä" * 8_000_000)
 
-    assert (caught.value.what, caught.value.limit) == ("args", 1_000_000)
-    assert caught.value.size > 1_000_000
+    assert (caught.value.what, caught.value.limit) == ("args", 16_000_000)
+    assert caught.value.size > 16_000_000
 
 
 # ── definitions ───────────────────────────────────────────────────────────────────────────────────
@@ -636,10 +636,10 @@ def test_check_tells_nothing_of_args_that_fit():
 
 
 def test_check_tells_that_args_are_too_large_without_raising():
-    ((path, reason),) = echo.check("x" * 1_000_001)
+    ((path, reason),) = echo.check("x" * 16_000_001)
 
     assert path == ""
-    assert "1,000,000 are allowed" in reason
+    assert "16,000,000 are allowed" in reason
 
 
 def test_check_makes_no_secret_of_a_definition_that_is_wrong():
