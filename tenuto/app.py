@@ -8,10 +8,9 @@ from uuid import UUID
 from tenuto import doctor
 from tenuto.address import open_database
 from tenuto.config import Config
-from tenuto.definition import storing
+from tenuto.definition import sealed
 from tenuto.doctor import Finding, Health, NodeHealth, QueueStatus
 from tenuto.errors import ConfigError, EmptyFilter, JobNotFound, NotStarted, WrongLoop
-from tenuto.features.feature import fold_store
 from tenuto.handles import QueueHandle, WorkflowHandle, status_of
 from tenuto.job import AVAILABLE, Duration, Job, JobState, id_of, seconds
 from tenuto.limits import Queue
@@ -216,7 +215,7 @@ class Tenuto:
         """
         if isinstance(work, Workflow):
             rows = work.rows()
-            jobs = await _sealed(fitting(rows.jobs, self.config.sizes))
+            jobs = await sealed(fitting(rows.jobs, self.config.sizes))
             stored = await self._run(store.enqueue_workflow, work.id, work.name, jobs, rows.nodes, rows.edges)
             self._tell_due(stored)
             return work.stored(dict(zip(work.step_names, _as_given(stored, rows.jobs), strict=True)))
@@ -225,7 +224,7 @@ class Tenuto:
             if job.workflow_id is not None:  # a step that was fetched: without its workflow it is not stored again
                 await self.fetch(job)
         self._check_loop()
-        stored = await self._together.enqueue(await _sealed(jobs)) if jobs else []
+        stored = await self._together.enqueue(await sealed(jobs)) if jobs else []
         self._tell_due(stored)
         return _as_given(stored, jobs)[0] if isinstance(work, Job) else _as_given(stored, jobs)
 
@@ -412,11 +411,6 @@ class Tenuto:
     async def _read(self, verb: Callable[P, Verb[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         self._check_loop()
         return await self.database.read(verb, *args, **kwargs)
-
-
-async def _sealed(jobs: Sequence[AnyJob]) -> list[AnyJob]:
-    """The jobs as their workers' features want them stored."""
-    return [await fold_store(features, job) if (features := storing(job)) else job for job in jobs]
 
 
 def _as_given(stored: Sequence[AnyJob], given: Sequence[AnyJob]) -> list[AnyJob]:

@@ -62,11 +62,14 @@ def _fields(failure: Failure) -> dict[str, Any]:
 
 
 def failures(text: str) -> tuple[Failure, ...]:
-    """The entries of a stored `errors` text, oldest first; one that cannot be read is shown as such."""
+    """The last 20 entries of a stored `errors` text, oldest first; one that cannot be read is shown as such.
+
+    There may be more: what operators do adds entries, and the end of an attempt takes them away.
+    """
     if text == "[]":
         return ()
     try:
-        return tuple(_failure(entry) for entry in codec.decode(text))
+        return tuple(_failure(entry) for entry in codec.decode(text)[-ERRORS_KEPT:])
     except (CodecError, TypeError, KeyError, AttributeError):
         return (Failure(0, EPOCH, "exception", "Undecodable", "the stored errors cannot be read"),)
 

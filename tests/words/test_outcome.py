@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tenuto import codec
 from tenuto.errors import JobTimedOut
-from tenuto.failure import failures
+from tenuto.failure import as_text, failures
 from tenuto.job import (
     AVAILABLE,
     CANCELLED,
@@ -323,6 +323,10 @@ def test_the_last_twenty_errors_are_kept():
 def test_fewer_errors_are_left_alone():
     assert settle(running(errors=failed_before(19)), Failed(ValueError())).errors is None
     assert settle(running(errors=failed_before(20)), DONE).errors is None
+
+
+def test_of_more_errors_that_are_stored_the_last_twenty_are_read():
+    assert failures(as_text(failed_before(25))) == failed_before(25)[5:]
 
 
 def test_stored_errors_that_cannot_be_read_say_so():
