@@ -98,7 +98,8 @@ class JobDecorator:
     """Makes a worker of a function; with options, a decorator that has them.
 
     An `async def` runs on the event loop, a plain function in a thread. The Result of its jobs is what it
-    returns, without Record, Snooze, Cancel and Discard.
+    returns, without Record, Snooze, Cancel and Discard. Raises DefinitionError for what cannot be a worker, and
+    InvalidJob, one of its kinds, for an option that cannot be.
     """
 
     def __init__(self, options: WorkerOptions) -> None:

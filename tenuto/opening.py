@@ -8,6 +8,7 @@ from tenuto import codec
 from tenuto.context import Needs
 from tenuto.definition import Definition, registered, resolve
 from tenuto.errors import (
+    InvalidJob,
     JobNotFound,
     KeyUnavailable,
     NotEncrypted,
@@ -36,6 +37,8 @@ RECORDED: Final = "recorded"
 
 async def opened_job(job: J) -> J:
     """The job with its args and errors opened, or as it is where nothing is sealed; see `Encryption.opened_job`."""
+    if not isinstance(job, Job):
+        raise InvalidJob(f"opened() takes a Job, as fetch gives it, and not a {type(job).__name__}")
     encryption = encryption_of(job.worker)
     if encryption is not None:
         return await encryption.opened_job(job)

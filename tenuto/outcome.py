@@ -46,7 +46,7 @@ class Record(Generic[T]):
 
 
 class Snooze(Exception):
-    """Again after `delay` (a timedelta or seconds), with no attempt spent. Returned or raised."""
+    """Again after `delay` (a timedelta or seconds), with no attempt spent. Returned or raised. Raises InvalidJob."""
 
     def __init__(self, delay: Duration) -> None:
         super().__init__(delay)

@@ -29,6 +29,7 @@ class Worker(Generic[Args, Result]):
     Each attempt has an instance of its own. A class without a process, or with a type variable for its Args,
     only hands its options down; name and aliases are never inherited.
     before_new, before_process, after_process, on_cancelled and on_discarded, where a class has them, are its hooks.
+    The class statement raises DefinitionError for what cannot be a worker, and InvalidJob for an option that cannot be.
     """
 
     definition: ClassVar[Definition] = cast("Definition", _Undefined())
