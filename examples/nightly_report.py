@@ -3,6 +3,7 @@
     python examples/nightly_report.py                     shows when it is due, and makes one now
     python examples/nightly_report.py --work              works until Ctrl-C; start it twice, and each night has one
     tenuto --url sqlite:///nightly.db cron list           how it stands; also pause, resume, run, next
+    tenuto --url sqlite:///nightly.db jobs show ID        a report, as it was made
 
 The night it is about is the job's own `scheduled_at`, and not the time at which it happens to run: a report that was
 missed, because nothing ran at half past two, is made up for within six hours, and is still about its night.
@@ -15,14 +16,14 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from tenuto import Tenuto, current_job, job, telemetry
+from tenuto import Job, Tenuto, current_job, job
 
 BERLIN = ZoneInfo("Europe/Berlin")
 KINDS = ("books", "music", "tea")
 
 
-@job(name="nightly_report", cron="30 2 * * *", timezone="Europe/Berlin", catch_up=timedelta(hours=6), max_attempts=5)
-async def nightly_report(days: int = 1) -> None:
+@job(name="nightly_report", cron="30 2 * * *", timezone="Europe/Berlin", catch_up=timedelta(hours=6), recorded=True)
+async def nightly_report(days: int = 1) -> str:
     """Add up what was sold in the days before the night the job belongs to."""
     due = current_job().scheduled_at or datetime.now(UTC)
     until = due.astimezone(BERLIN).date()
@@ -30,7 +31,7 @@ async def nightly_report(days: int = 1) -> None:
     for nth in range(1, days + 1):
         sold.update(sold_on((until - timedelta(days=nth)).toordinal()))
     told = ", ".join(f"{kind} {count}" for kind, count in sorted(sold.items()))
-    print(f"  sold in {days} day{'s' * (days > 1)} before {until}: {told}")
+    return f"sold in {days} day{'s' * (days > 1)} before {until}: {told}"
 
 
 def sold_on(day: int) -> dict[str, int]:
@@ -46,10 +47,24 @@ async def show(app: Tenuto) -> None:
             for minute in await app.cron.next(entry.name, 2):
                 print(f"  {minute:%Y-%m-%d %H:%M} UTC, when clocks in Berlin show {minute.astimezone(BERLIN):%H:%M}")
         print("and now, because somebody asks for it:")
-        done = asyncio.Event()
-        telemetry.attach(lambda event, payload: done.set(), "job.stop")
+        before = await newest(app)
         await app.cron.run("weekly_report")
-        await done.wait()
+        print(f"  {await app.recorded(await after(app, before))}")
+
+
+async def newest(app: Tenuto) -> Job | None:
+    """The last report that was made. Each is kept on its job (`recorded`), for as long as that is (`keep_jobs`)."""
+    made = await app.find(worker="nightly_report", state="completed", limit=1)
+    return made[0] if made else None
+
+
+async def after(app: Tenuto, before: Job | None) -> Job:
+    """The first report that is made after that one."""
+    while True:
+        made = await newest(app)
+        if made is not None and made != before:
+            return made
+        await asyncio.sleep(0.1)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from tenuto.job import Failure, Job, JobState
 from tenuto.limits import Limits, Queue, Rate
 from tenuto.options import Deadline
 from tenuto.outcome import Cancel, Discard, Record, Snooze
+from tenuto.sizes import Sizes
 from tenuto.worker import Worker
 from tenuto.workflow import Step, StepStatus, Workflow, WorkflowStatus
 
@@ -37,6 +38,7 @@ __all__ = [
     "Rate",
     "Record",
     "Recorded",
+    "Sizes",
     "Snooze",
     "Step",
     "StepStatus",

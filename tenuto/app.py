@@ -8,21 +8,21 @@ from uuid import UUID
 from tenuto import doctor
 from tenuto.address import open_database
 from tenuto.config import Config
-from tenuto.definition import storing
+from tenuto.definition import sealed
 from tenuto.doctor import Finding, Health, NodeHealth, QueueStatus
 from tenuto.errors import ConfigError, EmptyFilter, JobNotFound, NotStarted, WrongLoop
-from tenuto.features.feature import fold_store
 from tenuto.handles import QueueHandle, WorkflowHandle, status_of
 from tenuto.job import AVAILABLE, Duration, Job, JobState, id_of, seconds
 from tenuto.limits import Queue
 from tenuto.opening import args_of, opened_job, recorded_value
-from tenuto.options import as_jobs
+from tenuto.options import as_jobs, fitting
 from tenuto.runtime.crew import Crew
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier, tell_settled
 from tenuto.runtime.places.elsewhere import Executors, check_executors
 from tenuto.runtime.signals import stop_signals
 from tenuto.schedule import Schedule
+from tenuto.sizes import Sizes
 from tenuto.storage import reading, steer, store, upkeep
 from tenuto.storage.database import Hint, Verb
 from tenuto.storage.steer import Changes, Filter, Named, Steered
@@ -60,6 +60,7 @@ class Tenuto:
         connections: int | None = None,
         listen: bool | None = None,
         executors: Executors | None = None,
+        sizes: Sizes | Mapping[str, int] | None = None,
     ) -> None:
         given = {key: value for key, value in locals().items() if key not in ("self", "__class__", "executors")}
         self.executors = check_executors(executors or {})
@@ -209,20 +210,21 @@ class Tenuto:
         The same id again is the same job (`existing`), so what failed in doubt can be repeated, and a job that was
         fetched comes back as it is now. One that is gone meanwhile is stored anew and begins again; a step whose row
         is gone raises JobNotFound. A job that was never stored must be available: InvalidJob, as for what is no job.
-        Raises JobMismatch for a taken id, what `Workflow.validate` raises, StorageUnavailable and NotStarted.
+        Raises TooLarge over the app's `sizes`, JobMismatch for a taken id, what `Workflow.validate` raises,
+        StorageUnavailable and NotStarted.
         """
         if isinstance(work, Workflow):
             rows = work.rows()
-            jobs = await _sealed(rows.jobs)
+            jobs = await sealed(fitting(rows.jobs, self.config.sizes))
             stored = await self._run(store.enqueue_workflow, work.id, work.name, jobs, rows.nodes, rows.edges)
             self._tell_due(stored)
             return work.stored(dict(zip(work.step_names, _as_given(stored, rows.jobs), strict=True)))
-        jobs = as_jobs(work)
+        jobs = fitting(as_jobs(work), self.config.sizes)
         for job in jobs:
             if job.workflow_id is not None:  # a step that was fetched: without its workflow it is not stored again
                 await self.fetch(job)
         self._check_loop()
-        stored = await self._together.enqueue(await _sealed(jobs)) if jobs else []
+        stored = await self._together.enqueue(await sealed(jobs)) if jobs else []
         self._tell_due(stored)
         return _as_given(stored, jobs)[0] if isinstance(work, Job) else _as_given(stored, jobs)
 
@@ -335,10 +337,11 @@ class Tenuto:
     ) -> list[str]:
         """Change jobs that neither run nor ended; the ids it changed: `await app.update(job, {"priority": 0})`.
 
-        Raises InvalidJob for a change that cannot be, EmptyFilter and InvalidRequest; for new args of jobs that are
-        sealed, KeyUnavailable where their worker is not known here.
+        Raises InvalidJob for a change that cannot be, TooLarge, EmptyFilter and InvalidRequest; for new args of jobs
+        that are sealed, KeyUnavailable where their worker is not known here.
         """
-        changed = await self._steer("update", jobs, which, steer.update, changes, await args_of(changes))
+        stored = await args_of(changes, self.config.sizes)
+        changed = await self._steer("update", jobs, which, steer.update, changes, stored)
         steer.as_stored(changes)  # a change that cannot be is refused also where no job fits
         return changed
 
@@ -408,11 +411,6 @@ class Tenuto:
     async def _read(self, verb: Callable[P, Verb[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         self._check_loop()
         return await self.database.read(verb, *args, **kwargs)
-
-
-async def _sealed(jobs: Sequence[AnyJob]) -> list[AnyJob]:
-    """The jobs as their workers' features want them stored."""
-    return [await fold_store(features, job) if (features := storing(job)) else job for job in jobs]
 
 
 def _as_given(stored: Sequence[AnyJob], given: Sequence[AnyJob]) -> list[AnyJob]:

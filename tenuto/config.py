@@ -34,6 +34,7 @@ from tenuto.errors import ConfigError, InvalidLimit
 from tenuto.features.recurring import CATCH_UP, checked_catch_up
 from tenuto.job import check_name, seconds
 from tenuto.limits import MOST_SLOTS, Queue
+from tenuto.sizes import USUAL, Sizes
 
 DEFAULT_URL: Final = "sqlite:///tenuto.db"
 DEFAULT_SLOTS: Final = 10
@@ -71,6 +72,16 @@ def _queue(name: str, fields: Any) -> Queue:
         return Queue.of(fields)
     except InvalidLimit as fault:
         raise ValueError(f"queue {name!r}: {fault}") from None
+
+
+def _sizes(given: Any) -> Any:
+    """Sizes from a mapping, or from the text that an environment variable has: `args=5000000,error=32000`."""
+    if isinstance(given, str):
+        pairs = [[part.strip() for part in item.partition("=")[::2]] for item in given.split(",") if item.strip()]
+        if wrong := [size for _, size in pairs if not size.isdecimal()]:
+            raise ValueError(f"{wrong[0]!r:.80} is no size; write it like args={USUAL.args}")
+        given = {name: int(size) for name, size in pairs}
+    return Sizes.of(cast("Mapping[str, Any]", given)) if isinstance(given, Mapping) else given
 
 
 def _crons(given: Any) -> Any:
@@ -129,6 +140,7 @@ class Config(BaseSettings):
     keep_jobs: timedelta = timedelta(days=1)  # after they ended
     keep_workflows: timedelta = timedelta(days=7)  # after they finished
     connections: int = Field(8, ge=2, le=1000)  # to PostgreSQL, at most
+    sizes: Annotated[Sizes, NoDecode, BeforeValidator(_sizes)] = USUAL  # how large what is stored may be
     listen: bool = True  # to hints of other processes; without, what they do is noticed within a second
 
     @property

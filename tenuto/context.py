@@ -7,6 +7,7 @@ from typing import Any
 
 from tenuto.errors import NotInJob
 from tenuto.job import Job
+from tenuto.sizes import USUAL, Sizes
 
 
 @dataclass(slots=True)
@@ -35,6 +36,7 @@ class Running:
     store_result: Callable[[Job[Any, Any], str], Awaitable[None]]
     loop: Any  # the event loop of its node
     threads: Any  # those of its node, or the one that the attempt keeps
+    sizes: Sizes = USUAL  # of what it may store
 
 
 running: ContextVar[Running] = ContextVar("tenuto_running")

@@ -23,7 +23,7 @@ from uuid_utils import uuid7
 from tenuto.errors import DefinitionError, DuplicateWorker, UnknownWorker
 from tenuto.features.aliases import canonical, learn
 from tenuto.features.built import OPTIONS, built
-from tenuto.features.feature import Feature, Process, fold_new, nest, overriding, ranked
+from tenuto.features.feature import Feature, Process, fold_new, fold_store, nest, overriding, ranked
 from tenuto.features.hooks import WorkerHooks
 from tenuto.features.unique import UniqueJobs
 from tenuto.job import Job, Result
@@ -130,6 +130,11 @@ def storing(job: Job[Any, Any]) -> tuple[Feature, ...]:
         if job.unique is None
         else (*features, UniqueJobs(canonical(job.worker), known.features if known else ()))
     )
+
+
+async def sealed(jobs: Iterable[Job[Any, Any]]) -> list[Job[Any, Any]]:
+    """The jobs as their workers' features want them stored."""
+    return [await fold_store(features, job) if (features := storing(job)) else job for job in jobs]
 
 
 def registered() -> Mapping[str, Definition]:

@@ -3,7 +3,7 @@
 TenutoError
 ├── ConfigError             an option, a URL or a setting that cannot be used
 │   ├── InvalidUrl              the database's address cannot be understood
-│   ├── InvalidLimit            slots, a limit or a rate of a queue are out of their range
+│   ├── InvalidLimit            slots, a limit or a rate of a queue, or a size, are out of their range
 │   ├── InvalidKey              a key of an encrypted worker cannot be used
 │   └── MissingExtra            a library of an optional extra is not installed
 ├── DefinitionError         something a program declares is wrong
@@ -73,7 +73,7 @@ class InvalidUrl(ConfigError):
 
 
 class InvalidLimit(ConfigError, ValueError):
-    """Slots, a limit or a rate of a queue are out of their range."""
+    """Slots, a limit or a rate of a queue, or a size, are out of their range."""
 
 
 class InvalidKey(ConfigError, ValueError):

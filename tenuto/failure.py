@@ -9,22 +9,22 @@ from typing import Any, Final
 from tenuto import codec
 from tenuto.errors import CodecError, RaisedElsewhere
 from tenuto.job import EPOCH, Failure, Job
+from tenuto.sizes import USUAL
 from tenuto.tagged import Sealed
 from tenuto.text import clean, clip, size
 
-ERROR_LIMIT: Final = 16_000  # bytes of one entry
 ERRORS_KEPT: Final = 20
 PAST_DEADLINE: Final = "its deadline has passed"  # why a job was cancelled
 _HERE: Final = __file__.removesuffix("failure.py")
 
 
-def entry(kind: str, name: str, message: str, trace: str) -> str:
-    """One entry of `errors` without its instant and attempt: the database writes those in front."""
+def entry(kind: str, name: str, message: str, trace: str, limit: int = USUAL.error) -> str:
+    """One entry of `errors`, cut to `limit` bytes, without its instant and attempt: the database writes those."""
     fields = {
         "kind": kind,
         "type": _short(name, 500),
-        "message": _short(message, ERROR_LIMIT // 4),
-        "traceback": _short(trace, ERROR_LIMIT // 2),
+        "message": _short(message, limit // 4),
+        "traceback": _short(trace, limit // 2),
     }
     return codec.encode(fields)
 
@@ -62,11 +62,14 @@ def _fields(failure: Failure) -> dict[str, Any]:
 
 
 def failures(text: str) -> tuple[Failure, ...]:
-    """The entries of a stored `errors` text, oldest first; one that cannot be read is shown as such."""
+    """The last 20 entries of a stored `errors` text, oldest first; one that cannot be read is shown as such.
+
+    There may be more: what operators do adds entries, and the end of an attempt takes them away.
+    """
     if text == "[]":
         return ()
     try:
-        return tuple(_failure(entry) for entry in codec.decode(text))
+        return tuple(_failure(entry) for entry in codec.decode(text)[-ERRORS_KEPT:])
     except (CodecError, TypeError, KeyError, AttributeError):
         return (Failure(0, EPOCH, "exception", "Undecodable", "the stored errors cannot be read"),)
 

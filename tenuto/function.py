@@ -46,15 +46,15 @@ class FunctionWorker(HookDecorators, Generic[P, Called, Result]):
         self._positional = _names(function, Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
         self.definition = define(name, options, self, function, _caller(function), features)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Called:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Called:
         """Call the plain function, here and now."""
         return self._function(*args, **kwargs)
 
-    def new(self, *args: P.args, **kwargs: P.kwargs) -> Job[Any, Result]:
+    def new(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[Any, Result]:
         """A Job that will call the function with these arguments. Raises InvalidArgs, TooLarge."""
         return self.definition.new(self._bound(args, kwargs))
 
-    def check(self, *args: Any, **named: Any) -> tuple[tuple[str, str], ...]:
+    def check(self, /, *args: Any, **named: Any) -> tuple[tuple[str, str], ...]:
         """What `new` would refuse of these args, as (path, reason) pairs without values; empty when they fit."""
         return faults_of(self.new, *args, **named)
 
@@ -89,7 +89,7 @@ class FunctionOptions(Generic[P, Result]):
         self._bind = bind
         self._make = make
 
-    def new(self, *args: P.args, **kwargs: P.kwargs) -> Job[Any, Result]:
+    def new(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[Any, Result]:
         """A Job that will call the function with these arguments. Raises InvalidArgs, TooLarge."""
         return self._make(self._bind(args, kwargs))
 
@@ -98,7 +98,8 @@ class JobDecorator:
     """Makes a worker of a function; with options, a decorator that has them.
 
     An `async def` runs on the event loop, a plain function in a thread. The Result of its jobs is what it
-    returns, without Record, Snooze, Cancel and Discard.
+    returns, without Record, Snooze, Cancel and Discard. Raises DefinitionError for what cannot be a worker, and
+    InvalidJob, one of its kinds, for an option that cannot be.
     """
 
     def __init__(self, options: WorkerOptions) -> None:

@@ -57,9 +57,6 @@ TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
 IDENTIFIERS: Final = ("workflow_id", "workflow_name", "workflow_label")
 """The keys of `meta` that a workflow writes once; a user's meta may not have them."""
 
-ARGS_LIMIT: Final = 1_000_000  # bytes of stored text
-META_LIMIT: Final = 64_000
-
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -143,11 +140,11 @@ class Job(Generic[Args, Result]):
         check_name("worker", self.worker)
         check_name("queue", self.queue)
         if type(self.priority) is not int or not 0 <= self.priority <= 9:
-            raise InvalidJob(f"priority={self.priority!r} is out of range: 0 (first) to 9")
+            raise InvalidJob(f"priority={self.priority!r:.80} is out of range: 0 (first) to 9")
         if type(self.max_attempts) is not int or not 1 <= self.max_attempts <= 1000:
-            raise InvalidJob(f"max_attempts={self.max_attempts!r} is out of range: 1 to 1,000")
+            raise InvalidJob(f"max_attempts={self.max_attempts!r:.80} is out of range: 1 to 1,000")
         if self.state not in tuple(JobState):
-            raise InvalidJob(f"state={self.state!r} is no state of a job; there are {', '.join(JobState)}")
+            raise InvalidJob(f"state={self.state!r:.80} is no state of a job; there are {', '.join(JobState)}")
         if self.scheduled_at is not None and self.schedule_in is not None:
             raise InvalidJob("schedule_in= and scheduled_at= say the same thing twice; give one of them")
         if self.scheduled_at is not None:
@@ -188,9 +185,9 @@ class Job(Generic[Args, Result]):
 def check_name(what: str, name: str) -> str:
     """The same `name`, if it can stand in every database: 1 to 255 bytes, no control characters or surrogates."""
     if not isinstance(name, str):
-        raise InvalidJob(f"{what}={name!r} is no text; give it a name")
+        raise InvalidJob(f"{what}={name!r:.80} is no text; give it a name")
     if not name.strip():
-        raise InvalidJob(f"{what}={name!r} is empty; give it a name")
+        raise InvalidJob(f"{what}={name!r:.80} is empty; give it a name")
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
@@ -205,14 +202,14 @@ def check_name(what: str, name: str) -> str:
 def check_tags(tags: Iterable[str]) -> tuple[str, ...]:
     """Tags trimmed, lower case and unique, in the order given. Raises InvalidJob for one that is no text."""
     if isinstance(tags, str) or not isinstance(tags, Iterable):
-        raise InvalidJob(f"tags={tags!r} is no list of texts; give one like ['mail']")
+        raise InvalidJob(f"tags={tags!r:.80} is no list of texts; give one like ['mail']")
     return tuple(dict.fromkeys(check_name("tag", tag).strip().lower() for tag in tags))
 
 
 def check_instant(what: str, instant: datetime) -> datetime:
     """The same `instant`, if it is an aware datetime: a naive one means another time on every machine."""
     if not isinstance(instant, datetime):
-        raise InvalidJob(f"{what}={instant!r} is no datetime; give an aware one: datetime.now(UTC)")
+        raise InvalidJob(f"{what}={instant!r:.80} is no datetime; give an aware one: datetime.now(UTC)")
     if instant.utcoffset() is None:
         raise InvalidJob(f"{what}= is a naive datetime; give it a timezone: datetime.now(UTC)")
     if not 1970 < instant.year < 3000:  # every database, driver and timezone can hold these
@@ -223,13 +220,13 @@ def check_instant(what: str, instant: datetime) -> datetime:
 def seconds(what: str, length: Duration) -> timedelta:
     """A duration as a timedelta. Raises InvalidJob for a negative one, or what is no duration."""
     if isinstance(length, bool) or not isinstance(length, timedelta | int | float):
-        raise InvalidJob(f"{what}={length!r} is no duration; give a timedelta or a number of seconds")
+        raise InvalidJob(f"{what}={length!r:.80} is no duration; give a timedelta or a number of seconds")
     try:
         given = length if isinstance(length, timedelta) else timedelta(seconds=length)
     except (OverflowError, ValueError):
-        raise InvalidJob(f"{what}={length!r} is no finite duration") from None
+        raise InvalidJob(f"{what}={length!r:.80} is no finite duration") from None
     if given < timedelta(0) or given > _CENTURY:
-        raise InvalidJob(f"{what}={length!r} is out of range: zero to a hundred years")
+        raise InvalidJob(f"{what}={length!r:.80} is out of range: zero to a hundred years")
     return given
 
 

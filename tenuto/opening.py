@@ -8,6 +8,7 @@ from tenuto import codec
 from tenuto.context import Needs
 from tenuto.definition import Definition, registered, resolve
 from tenuto.errors import (
+    InvalidJob,
     JobNotFound,
     KeyUnavailable,
     NotEncrypted,
@@ -21,6 +22,8 @@ from tenuto.features.keys import KeyRing
 from tenuto.features.recorded import inflated, unpacked
 from tenuto.features.sealing import Place, text_of
 from tenuto.job import Job
+from tenuto.options import check_changes
+from tenuto.sizes import USUAL, Sizes
 from tenuto.tagged import SEALED, Sealed
 
 J = TypeVar("J", bound=Job[Any, Any])
@@ -34,6 +37,8 @@ RECORDED: Final = "recorded"
 
 async def opened_job(job: J) -> J:
     """The job with its args and errors opened, or as it is where nothing is sealed; see `Encryption.opened_job`."""
+    if not isinstance(job, Job):
+        raise InvalidJob(f"opened() takes a Job, as fetch gives it, and not a {type(job).__name__}")
     encryption = encryption_of(job.worker)
     if encryption is not None:
         return await encryption.opened_job(job)
@@ -124,12 +129,16 @@ def result_text(job: Job[Any, Any], text: str) -> str:
     return text if encryption is None else encryption.given_back(job, RESULT, text.encode())
 
 
-async def args_of(changes: Mapping[str, Any] | None) -> Callable[[Job[Any, Any], str], str] | None:
+async def args_of(
+    changes: Mapping[str, Any] | None, sizes: Sizes = USUAL
+) -> Callable[[Job[Any, Any], str], str] | None:
     """How changed args are stored for each job: sealed, where its worker is encrypted. None where none are changed.
 
-    What it gives raises KeyUnavailable for sealed args of a worker that this process does not know as encrypted, and
-    what the provider of its keys raised.
+    Raises TooLarge for changes over the `sizes`. What it gives raises KeyUnavailable for sealed args of a worker that
+    this process does not know as encrypted, and what the provider of its keys raised.
     """
+    if isinstance(changes, Mapping):
+        check_changes(changes, sizes)
     if not isinstance(changes, Mapping) or "args" not in changes:
         return None  # and what is no mapping is refused by who takes it
     rings = {each: await _asked(each) for each in filter(None, map(_of, registered().values()))}

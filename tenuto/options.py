@@ -1,20 +1,23 @@
 """Options: what may be said of workers and of single jobs, and how it is checked."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, TypedDict, cast
 from uuid import UUID
 
 from tenuto import codec
-from tenuto.errors import InvalidJob
+from tenuto.errors import InvalidJob, TooLarge
 from tenuto.features.chain import Chain
 from tenuto.features.encrypted import Encrypted
 from tenuto.features.keys import KeyProvider, KeyRing
 from tenuto.features.recorded import Recorded
 from tenuto.features.unique import Unique, unique_of
-from tenuto.job import AVAILABLE, META_LIMIT, Duration, Job, check_name, id_of, seconds
+from tenuto.job import AVAILABLE, Duration, Job, check_name, id_of, seconds
 from tenuto.outcome import Backoff
+from tenuto.sizes import META_MOST, Sizes
+from tenuto.tagged import Sealed
+from tenuto.text import size
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Deadline:
     force: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "after", _longer_than_zero(self.after))
+        object.__setattr__(self, "after", _longer_than_zero("deadline", self.after))
         if not isinstance(self.force, bool):
             raise InvalidJob(f"force={self.force!r:.80} is neither True nor False")
 
@@ -83,7 +86,7 @@ def checked(options: Mapping[str, Any], known: frozenset[str], template: Job[Any
     for name in options.keys() - known:
         raise InvalidJob(f"no option is named {name!r}; there are {', '.join(sorted(known))}")
     given = {
-        name: _CHECKS[name](value) if name in _CHECKS and value is not None else value
+        name: _CHECKS[name](value) if name in _CHECKS and (value is not None or name in _NEVER_NONE) else value
         for name, value in options.items()
     }
     deadline = given.get("deadline")
@@ -105,6 +108,29 @@ def as_jobs(work: Any) -> list[Job[Any, Any]]:
     return [_storable(job) for job in several]
 
 
+def fitting(jobs: Sequence[Job[Any, Any]], sizes: Sizes) -> list[Job[Any, Any]]:
+    """The same jobs, none of which carries more than the sizes allow. Raises TooLarge."""
+    return [_fitting(job, sizes) for job in jobs]
+
+
+def _fitting(job: Job[Any, Any], sizes: Sizes) -> Job[Any, Any]:
+    if job.meta:
+        codec.encode(job.meta, limit=sizes.meta, what="meta")
+    if job.encoded is None:  # made by hand, fetched, or without args
+        has_args = job.args and not isinstance(job.args, Sealed)
+        return job.replace(encoded=codec.encode(job.args, limit=sizes.args, what="args")) if has_args else job
+    if size(job.encoded) > sizes.args and not isinstance(job.args, Sealed):
+        raise TooLarge("args", size(job.encoded), sizes.args)
+    return job
+
+
+def check_changes(changes: Mapping[str, Any], sizes: Sizes) -> None:
+    """Raise TooLarge for args or meta that a job is to have, where they are more than the sizes allow."""
+    for what, most in (("args", sizes.args), ("meta", sizes.meta)):
+        if isinstance(changes.get(what), Mapping):
+            codec.encode(dict(changes[what]), limit=most, what=what)
+
+
 def _storable(job: Job[Any, Any]) -> Job[Any, Any]:
     if not isinstance(job, Job):
         raise InvalidJob(  # what was given may hold args, which no error shows
@@ -122,10 +148,10 @@ def _storable(job: Job[Any, Any]) -> Job[Any, Any]:
 
 
 def _meta(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """The meta as it will be read again. Raises TooLarge over 64,000 bytes, and Unencodable."""
+    """The meta as it will be read again. Raises TooLarge over 1,000,000 bytes, and Unencodable."""
     if not isinstance(meta, Mapping):
         raise InvalidJob("meta= is no mapping; give a dict")
-    text = codec.encode(dict(meta), limit=META_LIMIT, what="meta")
+    text = codec.encode(dict(meta), limit=META_MOST, what="meta")
     return cast("dict[str, Any]", codec.decode(text))
 
 
@@ -140,13 +166,17 @@ def _aliases(aliases: Iterable[str]) -> tuple[str, ...]:
 
 
 def _deadline(deadline: Duration | Deadline) -> timedelta | Deadline:
-    return deadline if isinstance(deadline, Deadline) else _longer_than_zero(deadline)
+    return deadline if isinstance(deadline, Deadline) else _longer_than_zero("deadline", deadline)
 
 
-def _longer_than_zero(length: Duration) -> timedelta:
-    given = seconds("deadline", length)
+def _timeout(timeout: Duration) -> timedelta:
+    return _longer_than_zero("timeout", timeout)
+
+
+def _longer_than_zero(what: str, length: Duration) -> timedelta:
+    given = seconds(what, length)
     if not given:
-        raise InvalidJob("a deadline of zero lets no job run; give a duration longer than that")
+        raise InvalidJob(f"a {what} of zero lets no job run; give a duration longer than that")
     return given
 
 
@@ -187,4 +217,6 @@ _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "meta": _meta,
     "unique": unique_of,
     "deadline": _deadline,
+    "timeout": _timeout,
 }
+_NEVER_NONE: Final = frozenset({"aliases", "reuse_result"})

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from tenuto import codec
 from tenuto.errors import CodecError, JobTimedOut, ResultTooLarge, TooLarge, Unencodable, UnencodableResult
@@ -22,10 +22,9 @@ from tenuto.job import (
     JobState,
     seconds,
 )
+from tenuto.sizes import RESULT_MOST, USUAL, Sizes
 
 T = TypeVar("T")
-
-RESULT_LIMIT: Final = 16_000_000  # bytes of stored text
 
 Backoff: TypeAlias = Callable[[int], Duration] | Duration
 """How long to wait after a failed attempt: a function of its number, or the same time always."""
@@ -47,7 +46,7 @@ class Record(Generic[T]):
 
 
 class Snooze(Exception):
-    """Again after `delay` (a timedelta or seconds), with no attempt spent. Returned or raised."""
+    """Again after `delay` (a timedelta or seconds), with no attempt spent. Returned or raised. Raises InvalidJob."""
 
     def __init__(self, delay: Duration) -> None:
         super().__init__(delay)
@@ -157,22 +156,22 @@ class Ack(NamedTuple):
     recorded: str | None = None
 
 
-def settle(job: Job[Any, Any], outcome: Outcome, *, backoff: Backoff | None = None) -> Ack:
+def settle(job: Job[Any, Any], outcome: Outcome, *, backoff: Backoff | None = None, sizes: Sizes = USUAL) -> Ack:
     """What becomes of `job` after an attempt that came to `outcome`. Pure; never raises."""
     match outcome:
         case Done() | Kept():
             return _ack(job, COMPLETED)
         case Record():
-            return _completed(job, outcome)
+            return _completed(job, outcome, sizes)
         case Failed(error):
-            return _failed(job, error, backoff)
+            return _failed(job, error, backoff, sizes.error)
         case Snooze():
             return _ack(job, SCHEDULED, delay=outcome.delay, is_spent=False)
         case Cancel():  # hooks have heard what process said, and not what came before it
             is_news = job.has_hooks and outcome.reason == PAST_DEADLINE
-            return _ended(job, CANCELLED, "cancel", "Cancel", outcome.reason)._replace(has_hooks=is_news)
+            return _ended(job, CANCELLED, "cancel", "Cancel", outcome.reason, sizes.error)._replace(has_hooks=is_news)
         case Discard():
-            return _ended(job, DISCARDED, "discard", outcome.name, outcome.reason)
+            return _ended(job, DISCARDED, "discard", outcome.name, outcome.reason, sizes.error)
         case PutBack(delay):
             return _ack(job, SCHEDULED, delay=delay, is_spent=False)
         case Gated():
@@ -187,30 +186,30 @@ def _ack(job: Job[Any, Any], state: JobState, **rest: Any) -> Ack:
     return Ack(job.id, job.epoch, state, job.workflow_id, job.has_dependents, job.has_hooks, job.chain_key, **rest)
 
 
-def _completed(job: Job[Any, Any], record: Record[Any]) -> Ack:
+def _completed(job: Job[Any, Any], record: Record[Any], sizes: Sizes) -> Ack:
     """Completed with its result, where there is a place for it; what cannot be stored discards the job."""
     try:
-        result = None if job.workflow_id is None else encode_result(record.value)
+        result = None if job.workflow_id is None else encode_result(record.value, sizes.result)
         return _ack(job, COMPLETED, result=result, recorded=record.recorded)
     except CodecError as error:
         return _ended(job, DISCARDED, "discard", type(error).__name__, str(error))
 
 
-def encode_result(value: object) -> str:
+def encode_result(value: object, limit: int = RESULT_MOST) -> str:
     """A result as stored text. Raises ResultTooLarge, or UnencodableResult with the path of the fault."""
     if isinstance(value, CodecError):  # the process in which the job ran could not encode it
         raise value
     try:
-        return codec.encode(value, limit=RESULT_LIMIT, what="result")
+        return codec.encode(value, limit=limit, what="result")
     except Unencodable as fault:
         raise UnencodableResult(fault.path, fault.reason) from None
     except TooLarge as fault:
         raise ResultTooLarge("the result", fault.size, fault.limit) from None
 
 
-def _failed(job: Job[Any, Any], error: BaseException, backoff: Backoff | None) -> Ack:
+def _failed(job: Job[Any, Any], error: BaseException, backoff: Backoff | None, limit: int) -> Ack:
     kind = "timeout" if isinstance(error, JobTimedOut) else "exception"
-    told = entry(kind, name_of(error), said(error), trace_of(error))
+    told = entry(kind, name_of(error), said(error), trace_of(error), limit)
     errors = trimmed(job)
     if job.attempt >= job.max_attempts:
         return _ack(job, DISCARDED, error=told, errors=errors)
@@ -218,8 +217,8 @@ def _failed(job: Job[Any, Any], error: BaseException, backoff: Backoff | None) -
     return _ack(job, RETRYABLE, error=told, errors=errors, delay=delay)
 
 
-def _ended(job: Job[Any, Any], state: JobState, kind: str, name: str, reason: object) -> Ack:
-    return _ack(job, state, error=entry(kind, name, said(reason), ""), errors=trimmed(job))
+def _ended(job: Job[Any, Any], state: JobState, kind: str, name: str, reason: object, limit: int = USUAL.error) -> Ack:
+    return _ack(job, state, error=entry(kind, name, said(reason), "", limit), errors=trimmed(job))
 
 
 def backoff_after(attempt: int, max_attempts: int, backoff: Backoff | None = None) -> timedelta:

@@ -61,7 +61,7 @@ async def store_result(value: Any) -> None:
     mine = current("store_result()")
     if mine.job.workflow_id is None:
         raise NoWorkflow(mine.job.id)
-    text = encode_result(value)
+    text = encode_result(value, mine.sizes.result)
     await mine.store_result(mine.job, result_text(mine.job, text))
     mine.needs.own = text
     mine.needs.closed.pop("", None)

@@ -2,16 +2,15 @@
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from inspect import (
-    isclass,
-)
+from inspect import getattr_static, isclass, isfunction
 from typing import Any, ClassVar, Final, Generic, Unpack, cast, get_args, get_origin, overload
 
 from typing_extensions import TypeVar, get_original_bases
 
 from tenuto.definition import Definition, Returned, define
-from tenuto.errors import InvalidArgs, NoProcess
+from tenuto.errors import DefinitionError, InvalidArgs, NoProcess
 from tenuto.features.check import faults_of
+from tenuto.features.hook import can_take
 from tenuto.features.hooks import instance_of
 from tenuto.features.schema import args_of_class
 from tenuto.job import Args, Job, Result
@@ -31,6 +30,7 @@ class Worker(Generic[Args, Result]):
     only hands its options down; of several bases the nearest that says something of an option decides, as for
     attributes. Name and aliases are never inherited.
     before_new, before_process, after_process, on_cancelled and on_discarded, where a class has them, are its hooks.
+    The class statement raises DefinitionError for what cannot be a worker, and InvalidJob for an option that cannot be.
     """
 
     definition: ClassVar[Definition] = cast("Definition", _Undefined())
@@ -40,7 +40,7 @@ class Worker(Generic[Args, Result]):
         super().__init_subclass__()
         cls._options = options
         declared = _declared_args(cls)
-        if cls.process is not Worker.process and not isinstance(declared, TypeVar):
+        if _is_whole(cls) and not isinstance(declared, TypeVar):
             cls.definition = _define_class(cls, _all_options(cls), declared)
 
     def process(self, job: Job[Args, Result]) -> Returned[Result] | Awaitable[Returned[Result]]:
@@ -87,6 +87,7 @@ class ClassOptions(Generic[Args, Result]):
 
 def _define_class(cls: type[Worker[Any, Any]], options: WorkerOptions, declared: Any) -> Definition:
     name = name_of(cls, options)
+    _check_class(name, cls)
     args = args_of_class(name, declared, vars(sys.modules[cls.__module__]))
     return define(name, options, cls, cls.process, lambda job: instance_of(cls, job).process(job), [args])
 
@@ -100,6 +101,15 @@ def _all_options(cls: type[Worker[Any, Any]]) -> WorkerOptions:
 
 
 _OWN: Final = ("name", "aliases")  # never inherited
+
+
+def _check_class(name: str, cls: type[Worker[Any, Any]]) -> None:
+    """Each attempt makes an instance, and hands a job to its process. Raises DefinitionError where that cannot be."""
+    making, process = getattr_static(cls, "__init__"), getattr_static(cls, "process")
+    if isfunction(making) and not can_take(making, 1):
+        raise DefinitionError(f"each attempt makes a {name} of its own, and its __init__ asks for more than itself")
+    if isfunction(process) and not can_take(process, 2):
+        raise DefinitionError(f"the process of {name} is called with a job, and cannot take that")
 
 
 def _declared_args(cls: type[Any]) -> Any:
@@ -117,6 +127,10 @@ def _args_in(base: Any) -> Any:
     parameters: Sequence[Any] = getattr(origin, "__parameters__", ())
     filled = dict(zip(parameters, get_args(base), strict=False))
     return filled.get(declared, Any) if isinstance(declared, TypeVar) else declared
+
+
+def _is_whole(cls: type[Worker[Any, Any]]) -> bool:
+    return cls.process is not Worker.process and not getattr(cls.process, "__isabstractmethod__", False)
 
 
 def _is_worker(kind: Any) -> bool:

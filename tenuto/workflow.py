@@ -58,7 +58,8 @@ class Workflow:
     """Jobs that wait for each other, stored together or not at all.
 
     The three flags forgive deps that did not end well, for every step that does not say otherwise. The id (a
-    UUIDv7 unless one is given) makes it the same workflow, however often it is enqueued.
+    UUIDv7 unless one is given) makes it the same workflow, however often it is enqueued. Raises InvalidJob for a name
+    or an id, and InvalidWorkflow for a flag, that cannot be.
     """
 
     def __init__(
@@ -167,7 +168,7 @@ class Workflow:
     def _fresh(self, name: str, job: Job[Any, Result]) -> Job[Any, Result]:
         """The job, if nothing else has a claim on it."""
         if not isinstance(job, Job):
-            raise InvalidWorkflow(f"step {name!r} holds {job!r}, which is no Job; make one with new()")
+            raise InvalidWorkflow(f"step {name!r} holds a {type(job).__name__}, which is no Job; make one with new()")
         if job.id in self._holders:
             raise DuplicateJob(name, self._holders[job.id])
         if job.workflow_id is not None or job.inserted_at is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tenuto import Queue, Rate, Tenuto
+from tenuto import Queue, Rate, Sizes, Tenuto
 from tenuto.config import Config
 from tenuto.errors import ConfigError, InvalidUrl
 
@@ -176,6 +176,39 @@ def test_a_queue_that_cannot_be_is_refused(write, table, told):
 
 
 # ── how they are written ──────────────────────────────────────────────────────────────────────────
+
+
+def test_sizes_come_from_arguments_files_and_the_environment(write, monkeypatch):
+    write("tenuto.toml", "[sizes]\nargs = 5_000_000\n")
+
+    assert Config.load({}).sizes == Sizes(args=5_000_000)
+    monkeypatch.setenv("TENUTO_SIZES", " error = 32000, meta=1000 ")
+    assert Config.load({}).sizes == Sizes(error=32_000, meta=1_000)
+    assert Config.load({"sizes": {"result": 1_000}}).sizes == Sizes(result=1_000)
+    app = Tenuto(sizes=Sizes(args=200))
+    app.configure(name="other")
+    assert app.config.sizes == Sizes(args=200)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        ({"arg": 5}, "there is no size of 'arg'; there are args, meta, result, recorded, error"),
+        ({"args": 99}, "args=99 is out of range: 100 to 16,000,000 bytes"),
+        ({"args": True}, "args=True is out of range"),
+        ({"meta": 1_000_001}, "out of range: 100 to 1,000,000 bytes"),
+        ({"error": "big"}, "error='big' is out of range"),
+        ("args=big", "'big' is no size; write it like args=1000000"),
+        ("args", "'' is no size"),
+        (7, "sizes: "),
+    ],
+    ids=str,
+)
+def test_sizes_that_cannot_be_are_refused(sizes, told):
+    with pytest.raises(ConfigError) as refused:
+        Config.load({"sizes": sizes})
+
+    assert told in str(refused.value)
 
 
 @pytest.mark.parametrize("given", [90, 90.0, timedelta(seconds=90), "90"])

@@ -15,11 +15,10 @@ import typer
 from tenuto import errors, telemetry
 from tenuto.cli.root import root
 from tenuto.config import Config
-from tenuto.failure import ERROR_LIMIT, ERRORS_KEPT
-from tenuto.features.recorded import RECORDED_LIMIT
-from tenuto.job import ARGS_LIMIT, META_LIMIT, TERMINAL, TRANSITIONS, JobState
+from tenuto.failure import ERRORS_KEPT
+from tenuto.job import TERMINAL, TRANSITIONS, JobState
 from tenuto.options import JobOptions, WorkerOptions
-from tenuto.outcome import RESULT_LIMIT
+from tenuto.sizes import RANGES, USUAL, Sizes
 from tenuto.walk import MAX_DEPTH, MAX_DIGITS
 from tests.fences import FENCES
 
@@ -94,6 +93,8 @@ def in_words(default: Any) -> str:
     if isinstance(default, timedelta):
         days, seconds = default.days, default.seconds
         return f"{days} day{'s' * (days > 1)}" if days else f"{seconds} s"
+    if isinstance(default, Sizes):
+        return "[sizes](guides/jobs.md#sizes)"
     return "none" if default in (None, {}) else f"`{default}`" if isinstance(default, str) else str(default)
 
 
@@ -126,19 +127,16 @@ def test_the_fences_are_those_that_can_be_taken_out():
 
 
 def test_the_sizes_are_those_of_the_code():
-    said = re.findall(r"\| ([^|]+) \| (\d+) (MB|kB)", page("guides/jobs.md"))
+    said = {names(row[0])[0]: [in_bytes(cell) for cell in row[2:4]] for row in rows(page("guides/jobs.md"), "size")}
 
-    in_bytes = {what: int(size) * {"MB": 1_000_000, "kB": 1_000}[unit] for what, size, unit in said}
-
-    assert in_bytes == {
-        "arguments": ARGS_LIMIT,
-        "`meta`": META_LIMIT,
-        "a step's result": RESULT_LIMIT,
-        "what is recorded, compressed": RECORDED_LIMIT,
-        "one error entry": ERROR_LIMIT,
-    }
+    assert said == {name: [getattr(USUAL, name), most] for name, (_, most) in RANGES.items()}
     assert f"the last {ERRORS_KEPT} of them" in page("guides/jobs.md")
     assert f"integers over {MAX_DIGITS:,} digits, more than {MAX_DEPTH} levels" in page("guides/results.md")
+
+
+def in_bytes(cell: str) -> int:
+    number, unit = cell.split()[:2]
+    return int(number) * {"MB": 1_000_000, "kB": 1_000}[unit]
 
 
 PAGES = sorted(path for path in [DOCS.parent / "README.md", *DOCS.rglob("*.md")] if "_build" not in path.parts)

@@ -69,30 +69,44 @@ def show_next(
 
 async def _look(app: Tenuto, name: str, count: int) -> tuple[Sequence[datetime], CronStatus]:
     minutes = await app.cron.next(name, count)
-    return minutes, next(entry for entry in await app.cron.list() if entry.name == name)
+    return minutes, await _entry(app, name)
+
+
+async def _entry(app: Tenuto, name: str) -> CronStatus:
+    return next(entry for entry in await app.cron.list() if entry.name == name)
 
 
 @commands.command()
-def pause(context: typer.Context, name: Name) -> None:
+def pause(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     """Fire an entry no more, on any node, until it is resumed."""
-    _tell(context, lambda cron: cron.pause(name), f"{clean(name)} paused")
+    _tell(context, name, Schedule.pause, f"{clean(name)} paused", as_json)
 
 
 @commands.command()
-def resume(context: typer.Context, name: Name) -> None:
+def resume(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     """Fire a paused entry again; what was due meanwhile is not made up for."""
-    _tell(context, lambda cron: cron.resume(name), f"{clean(name)} resumed")
+    _tell(context, name, Schedule.resume, f"{clean(name)} resumed", as_json)
 
 
 @commands.command()
-def run(context: typer.Context, name: Name) -> None:
+def run(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     """Enqueue an entry's job once, now, by a node that declares it."""
-    _tell(context, lambda cron: cron.run(name), f"{clean(name)} will run now")
+    _tell(context, name, Schedule.run, f"{clean(name)} will run now", as_json)
 
 
-def _tell(context: typer.Context, act: Callable[[Schedule], Awaitable[None]], told: str) -> None:
-    async def do(app: Tenuto) -> None:
-        await act(app.cron)
+def _tell(
+    context: typer.Context,
+    name: str,
+    act: Callable[[Schedule, str], Awaitable[None]],
+    told: str,
+    as_json: bool,
+) -> None:
+    async def do(app: Tenuto) -> CronStatus:
+        await act(app.cron, name)
+        return await _entry(app, name)
 
-    ask(context, do)
-    say(Text(told))
+    found = ask(context, do)
+    if as_json:
+        document(found)
+    else:
+        say(Text(told))

@@ -309,10 +309,11 @@ def cancel(
     workflow: WorkflowId = None,
     tag: Tag = None,
     yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Cancel jobs, by id or by filter, and the steps that wait for them. Prints the ids it changed."""
     which = given(state=state, queue=queue, worker=worker, workflow=workflow, tag=tag)
-    ask(context, lambda app: _steer(app, "cancel", app.cancel, ids or [], which, yes))
+    ask(context, lambda app: _steer(app, "cancel", app.cancel, ids or [], which, yes, as_json))
 
 
 @commands.command("retry")
@@ -328,13 +329,14 @@ def retry(
         bool, typer.Option("--keep-results", help="Keep what the steps stored, so that those do not run again.")
     ] = False,
     yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make jobs due again, by id or by filter. Prints the ids it changed."""
     which = given(state=state, queue=queue, worker=worker, workflow=workflow, tag=tag)
 
     ask(
         context,
-        lambda app: _steer(app, "retry", partial(app.retry, keep_results=keep_results), ids or [], which, yes),
+        lambda app: _steer(app, "retry", partial(app.retry, keep_results=keep_results), ids or [], which, yes, as_json),
     )
 
 
@@ -348,10 +350,11 @@ def delete(
     workflow: WorkflowId = None,
     tag: Tag = None,
     yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Delete jobs that are not running, by id or by filter. Prints the ids it deleted."""
     which = given(state=state, queue=queue, worker=worker, workflow=workflow, tag=tag)
-    ask(context, lambda app: _steer(app, "delete", app.delete, ids or [], which, yes))
+    ask(context, lambda app: _steer(app, "delete", app.delete, ids or [], which, yes, as_json))
 
 
 async def _steer(
@@ -361,6 +364,7 @@ async def _steer(
     ids: Sequence[str],
     which: dict[str, Any],
     is_sure: bool,
+    as_json: bool,
 ) -> None:
     """Do it to the jobs named, or to those a filter finds; print the ids it changed."""
     if ids and which:
@@ -370,8 +374,10 @@ async def _steer(
     if which and not is_sure:
         await _be_sure(app, verb, which)
     changed = await (act(ids) if ids else act(**which))
-    for id in changed:
-        print(id)
+    if as_json:
+        document(changed)
+    else:
+        print(*changed, sep="\n", end="\n" if changed else "")
     await _explain(app, verb, [id for id in ids if id not in changed])
     if not changed and not ids:
         note(f"no job that fits can be changed by {verb}")

@@ -14,7 +14,7 @@ from tenuto.doctor import NodeHealth, QueueStatus
 from tenuto.errors import TenutoError
 from tenuto.handles import QueueHandle
 from tenuto.job import JobState
-from tenuto.limits import Rate
+from tenuto.limits import Limits, Rate
 
 Name: TypeAlias = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue.")]
 Slots: TypeAlias = Annotated[
@@ -72,7 +72,7 @@ def _whole(queue: QueueStatus) -> dict[str, Any]:
         "running": queue.running,
         "slots": queue.slots,
         "nodes": queue.nodes,
-        "limits": {name: _told(value) for name, value in queue.limits._asdict().items()},
+        "limits": _plain(queue.limits),
         "limits_asked": queue.limits_asked,
         "tokens": queue.tokens,
         "asked_of_nodes": [
@@ -121,8 +121,8 @@ def _limits(queue: QueueStatus) -> Text:
     return Text(", ".join(filter(None, told)), "yellow" if is_full else "")
 
 
-def _told(limit: int | Rate | None) -> int | str | None:
-    return str(limit) if isinstance(limit, Rate) else limit
+def _plain(limits: Limits) -> dict[str, Any]:
+    return {name: str(value) if isinstance(value, Rate) else value for name, value in limits._asdict().items()}
 
 
 def _asked(queue: QueueStatus) -> Text:
@@ -140,15 +140,15 @@ def _wishes(paused: bool | None, running: bool | None, slots: int | None) -> str
 
 
 @commands.command()
-def pause(context: typer.Context, queue: Name, node: Node = None) -> None:
+def pause(context: typer.Context, queue: Name, node: Node = None, as_json: AsJson = False) -> None:
     """Claim nothing more from a queue; what runs goes on."""
-    _tell(context, queue, node, lambda handle: handle.pause(node=node), "paused")
+    _tell(context, queue, node, lambda handle: handle.pause(node=node), "paused", as_json)
 
 
 @commands.command()
-def resume(context: typer.Context, queue: Name, node: Node = None) -> None:
+def resume(context: typer.Context, queue: Name, node: Node = None, as_json: AsJson = False) -> None:
     """Claim from a paused queue again."""
-    _tell(context, queue, node, lambda handle: handle.resume(node=node), "resumed")
+    _tell(context, queue, node, lambda handle: handle.resume(node=node), "resumed", as_json)
 
 
 @commands.command()
@@ -162,13 +162,14 @@ def scale(
         bool, typer.Option("--forget", help="Instead of SLOTS: as many as each node was configured with.")
     ] = False,
     node: Node = None,
+    as_json: AsJson = False,
 ) -> None:
     """Run at most SLOTS jobs of a queue at once on each node."""
     with helpful():
         if (slots is None) != forget:
             raise TenutoError("give SLOTS, or --forget to go back to what each node was configured with")
     told = "scaled as configured" if forget else f"scaled to {slots} slots"
-    _tell(context, queue, node, lambda handle: handle.scale(slots, node=node), told)
+    _tell(context, queue, node, lambda handle: handle.scale(slots, node=node), told, as_json)
 
 
 @commands.command()
@@ -180,6 +181,7 @@ def limit(
     partition_limit: PartitionLimit = None,
     partition_rate: PartitionRate = None,
     forget: Annotated[bool, typer.Option("--forget", help="Instead: as programs say.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Limit a queue over all nodes: how many run at once, how many start; `none` lifts a limit."""
     words = {"limit": at_once, "rate": rate, "partition_limit": partition_limit, "partition_rate": partition_rate}
@@ -189,14 +191,18 @@ def limit(
             raise TenutoError("give a limit, or --forget to go back to what programs say")
         limits: dict[str, Any] = {name: _limit_of(name, word) for name, word in given.items()}
 
-    async def do(app: Tenuto) -> str:
+    async def do(app: Tenuto) -> Limits:
         handle = app.queue(queue)
         if forget:
             await handle.forget_limits()
-            return str(await handle.limits())
-        return str(await handle.limit(**limits))
+            return await handle.limits()
+        return await handle.limit(**limits)
 
-    say(Text(f"{clean(queue)} over all nodes: {ask(context, do) or 'no limit'}"))
+    found = ask(context, do)
+    if as_json:
+        document({"queue": queue, "limits": _plain(found)})
+    else:
+        say(Text(f"{clean(queue)} over all nodes: {str(found) or 'no limit'}"))
 
 
 def _limit_of(name: str, word: str) -> int | Rate | None:
@@ -210,15 +216,16 @@ def _limit_of(name: str, word: str) -> int | Rate | None:
 
 
 @commands.command()
-def start(context: typer.Context, queue: Name, slots: Slots, node: Node = None) -> None:
+def start(context: typer.Context, queue: Name, slots: Slots, node: Node = None, as_json: AsJson = False) -> None:
     """Work on a queue, also on nodes that were not configured for it."""
-    _tell(context, queue, node, lambda handle: handle.start(slots, node=node), f"started with {slots} slots")
+    told = f"started with {slots} slots"
+    _tell(context, queue, node, lambda handle: handle.start(slots, node=node), told, as_json)
 
 
 @commands.command()
-def stop(context: typer.Context, queue: Name, node: Node = None) -> None:
+def stop(context: typer.Context, queue: Name, node: Node = None, as_json: AsJson = False) -> None:
     """Work on a queue no more; running jobs get the grace, then go back."""
-    _tell(context, queue, node, lambda handle: handle.stop(node=node), "stopped")
+    _tell(context, queue, node, lambda handle: handle.stop(node=node), "stopped", as_json)
 
 
 def _tell(
@@ -227,13 +234,17 @@ def _tell(
     node: str | None,
     act: Callable[[QueueHandle], Awaitable[None]],
     told: str,
+    as_json: bool,
 ) -> None:
     async def do(app: Tenuto) -> None:
         await act(app.queue(queue))
         _doubt(queue, node, await app.nodes())
 
     ask(context, do)
-    say(Text(f"{clean(queue)} {told} on {'every node' if node is None else clean(node)}"))
+    if as_json:
+        document({"queue": queue, "node": node, "told": told})
+    else:
+        say(Text(f"{clean(queue)} {told} on {'every node' if node is None else clean(node)}"))
 
 
 def _doubt(queue: str, node: str | None, live: tuple[NodeHealth, ...]) -> None:

@@ -84,14 +84,18 @@ def options(
 def migrate(
     context: typer.Context,
     sql: Annotated[bool, typer.Option("--sql", help="Print the SQL of every version, and connect to nothing.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make Tenuto's tables, or bring them up to date."""
     with helpful():
         app = Tenuto(**settings(context), queues={})
         if sql:
-            print(app.migrations())
+            document({"sql": app.migrations()}) if as_json else print(app.migrations())
             return
         ran = asyncio.run(app.migrate())
+        if as_json:
+            document({"database": app.config.place, "versions": ran})
+            return
         versions = ", ".join(map(str, ran))
         say(f"{app.config.place}: " + (f"migrated to version {versions}" if ran else "up to date, nothing to run"))
 

@@ -17,8 +17,9 @@ from pydantic_core import ErrorDetails
 from tenuto import codec
 from tenuto.errors import DefinitionError, InvalidArgs, Unencodable
 from tenuto.features.feature import Feature, Process
-from tenuto.job import ARGS_LIMIT, Job
+from tenuto.job import Job
 from tenuto.outcome import Outcome
+from tenuto.sizes import ARGS_MOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class StructuredArgs(Feature):
         return self._declare()
 
     def before_new(self, job: Job[Any, Any]) -> Job[Any, Any]:
-        """The job with its args cast and encoded. Raises InvalidArgs, or TooLarge over 1,000,000 bytes."""
+        """The job with its args cast and encoded. Raises InvalidArgs, or TooLarge over 16,000,000 bytes."""
         stored, text = self._encoded(self._plain(job.args))
         return job.replace(args=stored, encoded=text)
 
@@ -82,12 +83,12 @@ class StructuredArgs(Feature):
 
     def _encoded(self, plain: Any) -> tuple[Any, str]:
         try:
-            return plain, codec.encode(plain, limit=ARGS_LIMIT, what="args")
+            return plain, codec.encode(plain, limit=ARGS_MOST, what="args")
         except Unencodable as refused:
             fault = refused
         try:  # a path or an address has a text instead
             plain = _with_texts(plain)
-            return plain, codec.encode(plain, limit=ARGS_LIMIT, what="args")
+            return plain, codec.encode(plain, limit=ARGS_MOST, what="args")
         except Unencodable as refused:
             fault = refused
         except RecursionError:  # then the first fault was a cycle, or the depth

@@ -12,8 +12,9 @@ from tenuto.features.feature import Feature, Process
 from tenuto.features.keys import KeyProvider, KeyRing, check_library
 from tenuto.features.recorded import deflated
 from tenuto.features.sealing import Place, seal, text_of, unseal
-from tenuto.job import ARGS_LIMIT, Failure, Job
+from tenuto.job import Failure, Job
 from tenuto.outcome import Ack, Failed, Outcome, Stopped
+from tenuto.sizes import ARGS_MOST
 from tenuto.tagged import Sealed
 
 J = TypeVar("J", bound=Job[Any, Any])
@@ -94,7 +95,7 @@ class Encryption(Feature):
         """The job with its args sealed; one that was fetched has them sealed already. Raises TooLarge."""
         if isinstance(job.args, Sealed):
             return job
-        text = job.encoded or codec.encode(job.args, limit=ARGS_LIMIT, what="args")
+        text = job.encoded or codec.encode(job.args, limit=ARGS_MOST, what="args")
         sealed = self.sealed_args(await self.ring(), job, text)
         return job.replace(args=sealed, encoded=text_of(sealed))
 

@@ -58,7 +58,7 @@ def hooks_of_class(worker: type[Any]) -> list[Hook]:
 def checked(moment: str, owner: str, function: Callable[..., Any]) -> Hook:
     """One function as a hook. Raises InvalidHook where it cannot be called with what the moment gives."""
     counts = [given.count(",") + 1 for given in MOMENTS[moment]]
-    takes = next((count for count in counts if _can_take(function, count)), None)
+    takes = next((count for count in counts if can_take(function, count)), None)
     if takes is None:
         told = " or ".join(f"({given})" for given in MOMENTS[moment])
         raise InvalidHook(f"{moment} of {owner} is called with {told}, and cannot take that")
@@ -68,7 +68,8 @@ def checked(moment: str, owner: str, function: Callable[..., Any]) -> Hook:
     return Hook(moment, owner, function, takes, is_async)
 
 
-def _can_take(function: Callable[..., Any], count: int) -> bool:
+def can_take(function: Callable[..., Any], count: int) -> bool:
+    """Whether it can be called with so many arguments."""
     try:
         signature(function).bind(*[None] * count)
     except ValueError:  # a builtin that does not say what it takes

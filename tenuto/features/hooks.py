@@ -15,8 +15,9 @@ from tenuto.context import Running, running
 from tenuto.errors import InvalidHook, InvalidJob
 from tenuto.features.feature import Feature, Process
 from tenuto.features.hook import MOMENTS, Hook, checked, hooks_of, hooks_of_class
-from tenuto.job import CANCELLED, COMPLETED, DISCARDED, META_LIMIT, RETRYABLE, SCHEDULED, Job, JobState
+from tenuto.job import CANCELLED, COMPLETED, DISCARDED, RETRYABLE, SCHEDULED, Job, JobState
 from tenuto.outcome import Ack, Cancel, Discard, Failed, Outcome, Record, Released, Snooze, Stopped
+from tenuto.sizes import META_MOST
 
 W = TypeVar("W")
 AnyJob: TypeAlias = Job[Any, Any]
@@ -87,7 +88,7 @@ class BeforeNew(Feature):
             raise InvalidJob(f"no option is named {unknown[0]!r:.80}; there are {', '.join(sorted(before))}")
         changed = {name: value for name, value in options.items() if value != before[name]}
         if "meta" in changed and isinstance(changed["meta"], Mapping):
-            text = codec.encode(dict(cast("Mapping[str, Any]", changed["meta"])), limit=META_LIMIT, what="meta")
+            text = codec.encode(dict(cast("Mapping[str, Any]", changed["meta"])), limit=META_MOST, what="meta")
             changed["meta"] = codec.decode(text)
         return replace(job, args=args, **changed) if changed else job.replace(args=args)
 

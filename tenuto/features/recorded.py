@@ -6,15 +6,16 @@ from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeVar
 
+from tenuto.context import running
 from tenuto.errors import CodecError, InvalidJob, ResultTooLarge, Undecodable
 from tenuto.features.feature import Feature, Process
 from tenuto.job import Job
-from tenuto.outcome import RESULT_LIMIT, Discard, Outcome, Record, encode_result
+from tenuto.outcome import Discard, Outcome, Record, encode_result
+from tenuto.sizes import RECORDED_MOST, RESULT_MOST, USUAL
 from tenuto.text import size
 
 T = TypeVar("T")
 
-RECORDED_LIMIT: Final = 32_000  # bytes of stored text, compressed and encoded
 _SHORT: Final = 300  # characters; compressing fewer gains little, and costs more than all else
 _LONG: Final = 100_000  # characters; compressing more takes milliseconds, and a thread
 _PACKED: Final = "z"  # in front of what is compressed; JSON begins otherwise
@@ -25,14 +26,14 @@ _ZLIB: Final = b"\x78"  # with which zlib begins, and JSON never
 class Recorded:
     """How much of what a worker returns is kept: `limit` is in bytes of stored text, compressed and encoded.
 
-    Raises InvalidJob for a limit that is out of range: 1 to 16,000,000.
+    None is what the app says (`sizes=`). Raises InvalidJob for a limit that is out of range: 1 to 16,000,000.
     """
 
-    limit: int = RECORDED_LIMIT
+    limit: int | None = None
 
     def __post_init__(self) -> None:
-        if type(self.limit) is not int or not 1 <= self.limit <= RESULT_LIMIT:
-            raise InvalidJob(f"Recorded(limit={self.limit!r:.80}) is out of range: 1 to {RESULT_LIMIT:,} bytes")
+        if self.limit is not None and (type(self.limit) is not int or not 1 <= self.limit <= RECORDED_MOST):
+            raise InvalidJob(f"Recorded(limit={self.limit!r:.80}) is out of range: 1 to {RECORDED_MOST:,} bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Recorder(Feature):
 
     rank: ClassVar[int] = 50
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int | None = None) -> None:
         self._limit = limit
 
     async def around_process(self, job: Job[Any, Any], call_next: Process) -> Outcome:
@@ -74,10 +75,13 @@ class Recorder(Feature):
             return Unstorable(refused)
 
     async def _text(self, value: object) -> str:
-        plain = encode_result(value)
+        mine = running.get(None)
+        sizes = USUAL if mine is None else mine.sizes
+        limit = sizes.recorded if self._limit is None else self._limit
+        plain = encode_result(value, sizes.result)
         text = await asyncio.to_thread(packed, plain) if len(plain) > _LONG else packed(plain)
-        if size(text) > self._limit:
-            raise ResultTooLarge("the recorded result", size(text), self._limit)
+        if size(text) > limit:
+            raise ResultTooLarge("the recorded result", size(text), limit)
         return text
 
 
@@ -87,7 +91,7 @@ def recorder(option: bool | Recorded) -> Feature | None:
         return Recorder(option.limit)
     if not isinstance(option, bool):
         raise InvalidJob(f"recorded={option!r:.80} is neither True nor a Recorded(limit=…)")
-    return Recorder(RECORDED_LIMIT) if option else None
+    return Recorder() if option else None
 
 
 # ── the stored text ───────────────────────────────────────────────────────────────────────────────
@@ -126,9 +130,9 @@ def _decompressed(data: bytes) -> str:
     """The text in it, up to what a result may take: no bomb goes off here. Raises Undecodable."""
     reader = zlib.decompressobj()
     try:
-        text = reader.decompress(data, RESULT_LIMIT + 1).decode()
+        text = reader.decompress(data, RESULT_MOST + 1).decode()
     except (zlib.error, ValueError):
         raise Undecodable("what was recorded cannot be decompressed") from None
-    if not reader.eof or len(text) > RESULT_LIMIT:
+    if not reader.eof or len(text) > RESULT_MOST:
         raise Undecodable("what was recorded is cut, or too large")
     return text

@@ -4,7 +4,7 @@ A function declares with its signature, a class worker with its `Args`: a pydant
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import partial
 from inspect import Parameter, isclass, signature, unwrap
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, NotRequired, Required, cast, get_origi
 from pydantic import BaseModel, ConfigDict, RootModel, TypeAdapter, ValidationError, with_config
 from pydantic.errors import PydanticUserError
 from pydantic.fields import Field, FieldInfo
-from pydantic_core import SchemaError, SchemaValidator
+from pydantic_core import SchemaError, SchemaSerializer, SchemaValidator
 from typing_extensions import TypedDict, is_typeddict
 
 from tenuto.errors import DefinitionError
@@ -104,19 +104,24 @@ def _shape(declared: Any) -> Shape:
     adapter: TypeAdapter[Any] = TypeAdapter(declared)
     # Straight to the core: for a small dict the adapter's own methods cost as much again. A validator that a nested
     # model has already would be one without our demands.
-    validator = SchemaValidator(_demanding(adapter.core_schema), _use_prebuilt=False)
+    schema = _demanding(adapter.core_schema)
+    validator = SchemaValidator(schema, _use_prebuilt=False)
+    serializer = SchemaSerializer(schema, _use_prebuilt=False)
     check = partial(
         validator.validate_python,
         extra=None if _is_open(adapter.core_schema) else "forbid",
         by_alias=True,
         by_name=True,
     )
-    dump = partial(adapter.serializer.to_python, by_alias=False, round_trip=True, warnings=False)
+    dump = partial(serializer.to_python, by_alias=False, round_trip=True, warnings=False)
     return Shape(check, dump)
 
 
 def _demanding(schema: Any, *, required: bool = False) -> Any:
-    """The schema with two demands more, at every depth: a required text is not empty, an instance is checked again."""
+    """The schema with two demands more, at every depth: a required text is not empty, an instance is checked again.
+
+    And one less: what a dataclass works out itself (`init=False`) is not stored, since it may not be given.
+    """
     if isinstance(schema, list | tuple):
         return [_demanding(part, required=required) for part in cast("Sequence[Any]", schema)]
     if not isinstance(schema, dict):
@@ -128,9 +133,26 @@ def _demanding(schema: Any, *, required: bool = False) -> Any:
     if kind == "str":
         return {**parts, "min_length": max(1, parts.get("min_length") or 0)} if required else parts
     inside = parts.get("required", True) if kind in _FIELDS else required and kind in _WRAPPERS
-    more = {"revalidate_instances": "always"} if kind in _MODELS else {}
+    more: dict[str, Any] = {"revalidate_instances": "always"} if kind in _MODELS else {}
+    if parts.get("init") is False:
+        more["serialization_exclude"] = True
     same = {name: part if name in _NO_SCHEMA else _demanding(part, required=inside) for name, part in parts.items()}
-    return {**same, **more}
+    return _given_alone({**same, **more}) if kind == "dataclass" else {**same, **more}
+
+
+def _given_alone(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a dataclass, for which an instance is no more than what it was given: its other fields it works out
+    itself, and refuses to be given them."""
+    kind = schema["cls"]
+    given = [each.name for each in fields(kind) if each.init]
+    if len(given) == len(fields(kind)):
+        return schema
+
+    def parts(value: Any) -> Any:
+        return {name: getattr(value, name) for name in given} if isinstance(value, kind) else value
+
+    ref = {"ref": schema.pop("ref")} if "ref" in schema else {}
+    return {"type": "function-before", "function": {"type": "no-info", "function": parts}, "schema": schema, **ref}
 
 
 def _is_open(schema: Any) -> bool:
@@ -164,4 +186,5 @@ def _refusal(worker: str, fault: Exception) -> DefinitionError:
             f"args of {worker} name {what}; define it at the top of its module, "
             "and import it at run time, not only under TYPE_CHECKING"
         )
-    return DefinitionError(f"args of {worker} cannot be checked: {str(fault).splitlines()[0]}")
+    said = str(fault).splitlines()[0].partition(". Set `arbitrary_types_allowed")[0]  # which would not help here
+    return DefinitionError(f"args of {worker} cannot be checked: {said}")

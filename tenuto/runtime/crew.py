@@ -27,6 +27,7 @@ from tenuto.runtime.services.pruner import Pruner
 from tenuto.runtime.services.scheduler import Entries, Scheduler
 from tenuto.runtime.services.service import Service
 from tenuto.runtime.services.stager import Stager
+from tenuto.sizes import Sizes
 from tenuto.storage import limited, reading
 
 
@@ -53,7 +54,9 @@ class Crew:
         self._threads = Threads()
         self._executors: Executors = app.executors
         self._elsewhere = Elsewhere(app.name, self._threads, self._executors)
-        self._executor = Executor(app, self._threads, self._has_step, self._store_result, self._elsewhere.process)
+        self._executor = Executor(
+            app, self._threads, self._has_step, self._store_result, self._elsewhere.process, app.config.sizes
+        )
         self._producers: dict[str, Producer] = {}
         self._poller = Poller(node, self._producers, self._start_later, self._stop_later)
         self._scheduler = Scheduler(node, notifier, entries)
@@ -210,7 +213,8 @@ class Crew:
     def _running(self, job: Job[Any, Any]) -> Running:
         """What hooks may reach that are called when no attempt is under way."""
         loop = asyncio.get_running_loop()
-        return Running(job, self._app, Needs(), self._has_step, self._store_result, loop, self._threads)
+        sizes: Sizes = self._app.config.sizes
+        return Running(job, self._app, Needs(), self._has_step, self._store_result, loop, self._threads, sizes)
 
     def _has_step(self, job: Job[Any, Any], step: str) -> bool:
         assert job.workflow_id is not None

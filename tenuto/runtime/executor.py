@@ -30,6 +30,7 @@ from tenuto.outcome import (
     settle,
 )
 from tenuto.runtime.places.pool import Threads
+from tenuto.sizes import USUAL, Sizes
 from tenuto.tagged import Sealed
 
 PUT_BACK_FIRST: Final = timedelta(seconds=30)
@@ -71,12 +72,14 @@ class Executor:
         has_step: Callable[[AnyJob, str], bool],
         store_result: Callable[[AnyJob, str], Awaitable[None]],
         elsewhere: Callable[[Definition], Process] | None = None,
+        sizes: Sizes = USUAL,
     ) -> None:
         self._app = app
         self._threads = threads
         self._has_step = has_step
         self._store_result = store_result
         self._elsewhere = elsewhere
+        self._sizes = sizes
         self._pipelines: dict[tuple[Feature, ...], Process] = {}  # those of a worker are nobody else's
 
     async def run(self, attempt: Attempt) -> Ack:
@@ -95,7 +98,7 @@ class Executor:
             return settle(job, KEPT)
         began = _started(job)
         outcome = await self._outcome(attempt, definition)
-        told = ack = settle(job, outcome, backoff=definition.backoff)
+        told = ack = settle(job, outcome, backoff=definition.backoff, sizes=self._sizes)
         for feature in definition.giving_back:
             ack = feature.before_ack(job, outcome, ack)
         attempt.ack = ack
@@ -107,8 +110,8 @@ class Executor:
     async def _outcome(self, attempt: Attempt, definition: Definition) -> Outcome:
         job = attempt.job
         attempt.on_loop = definition.is_async or definition.runs_in is not None
-        loop = asyncio.get_running_loop()
-        running.set(Running(job, self._app, attempt.needs, self._has_step, self._store_result, loop, self._threads))
+        rest = (asyncio.get_running_loop(), self._threads, self._sizes)
+        running.set(Running(job, self._app, attempt.needs, self._has_step, self._store_result, *rest))
         process = self._pipelines.get(definition.acting) or self._pipeline(definition)
         limit: asyncio.Timeout | None = None
         try:

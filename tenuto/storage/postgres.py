@@ -240,8 +240,11 @@ def _conninfo(url: str) -> str:
     """The URL as libpq takes it, with a dead server noticed in seconds unless the URL says otherwise."""
     try:
         given = conninfo_to_dict(url)
+        if "@" in str(given.get("host")) or not str(given.get("port", "1")).replace(",", "").isdecimal():
+            raise psycopg.ProgrammingError  # a password that is not percent-encoded spilled into it, to be quoted later
     except psycopg.ProgrammingError:  # its message quotes the URL, password and all
-        raise InvalidUrl("this is no PostgreSQL URL: postgresql://user:password@host:5432/database") from None
+        told = "postgresql://user:password@host:5432/database, with what is special in the password as %40 and the like"
+        raise InvalidUrl(f"this is no PostgreSQL URL: {told}") from None
     defaults: dict[str, Any] = {"connect_timeout": CONNECT_WITHIN, "application_name": "tenuto", **KEEPALIVE}
     return make_conninfo("", **{**defaults, **given})
 

@@ -323,7 +323,8 @@ def _settle_all(requests: Sequence[_Request]) -> None:
 
 def _connect(path: Path) -> sqlite3.Connection:
     """A connection of ours: WAL, a full fsync at each commit, explicit transactions only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # then there is no file to open either
+        path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, isolation_level=None, timeout=5.0, cached_statements=256)
     _patiently(lambda: connection.execute("pragma journal_mode = wal").fetchone())
     for pragma in ("synchronous = full", "trusted_schema = off", "journal_size_limit = 67108864"):

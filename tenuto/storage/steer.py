@@ -8,11 +8,9 @@ from uuid import UUID
 from tenuto import codec
 from tenuto.errors import InvalidJob, InvalidRequest, NeedsUnmet, UniqueConflict
 from tenuto.job import (
-    ARGS_LIMIT,
     EPOCH,
     EXECUTING,
     IDENTIFIERS,
-    META_LIMIT,
     TERMINAL,
     Duration,
     Job,
@@ -21,6 +19,7 @@ from tenuto.job import (
     check_tags,
     id_of,
 )
+from tenuto.sizes import ARGS_MOST, META_MOST
 from tenuto.storage.aftermath import Ended, Settled, aftermath, count_fates, count_needs, reach
 from tenuto.storage.chains import reopen
 from tenuto.storage.database import Verb, call, last
@@ -220,7 +219,7 @@ def as_stored(changes: Changes | None) -> dict[str, Any]:
     checked: AnyJob = Job("checked", **{key: value for key, value in given.items() if key != "args"})
     return {
         **{key: given.get(key) for key in ("queue", "max_attempts", "priority")},
-        "args": codec.encode(dict(given["args"]), limit=ARGS_LIMIT, what="args") if "args" in given else None,
+        "args": codec.encode(dict(given["args"]), limit=ARGS_MOST, what="args") if "args" in given else None,
         "tags": codec.encode(list(checked.tags)) if "tags" in given else None,
         "timeout": micros(checked.timeout),
         "scheduled": None if checked.scheduled_at is None else micros(checked.scheduled_at - EPOCH),
@@ -230,7 +229,7 @@ def as_stored(changes: Changes | None) -> dict[str, Any]:
 
 def _meta(before: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     kept = {key: before[key] for key in IDENTIFIERS if key in before}
-    return codec.encode({**given, **kept}, limit=META_LIMIT, what="meta")
+    return codec.encode({**given, **kept}, limit=META_MOST, what="meta")
 
 
 def set_queue(

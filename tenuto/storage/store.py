@@ -9,11 +9,9 @@ from tenuto.errors import CodecError, JobMismatch, UniqueConflict, WorkflowMisma
 from tenuto.failure import entry, failures
 from tenuto.graph import Edge, Node
 from tenuto.job import (
-    ARGS_LIMIT,
     AVAILABLE,
     CANCELLED,
     EPOCH,
-    META_LIMIT,
     SUSPENDED,
     TERMINAL,
     Job,
@@ -21,6 +19,7 @@ from tenuto.job import (
     Signal,
 )
 from tenuto.outcome import Ack
+from tenuto.sizes import ARGS_MOST, META_MOST
 from tenuto.storage.aftermath import BAD, Ended, Settled, aftermath, reach
 from tenuto.storage.chains import as_link, in_line
 from tenuto.storage.database import LostRace, Row, Verb, call, last
@@ -125,13 +124,13 @@ def _document(job: AnyJob) -> dict[str, Any]:
         "id": job.id,
         "queue": job.queue,
         "worker": job.worker,
-        "args": job.encoded or codec.encode(job.args, limit=ARGS_LIMIT, what="args"),
+        "args": job.encoded or codec.encode(job.args, limit=ARGS_MOST, what="args"),
         "max_attempts": job.max_attempts,
     }
     if job.priority:
         document["priority"] = job.priority
     if job.meta:
-        document["meta"] = codec.encode(job.meta, limit=META_LIMIT, what="meta")
+        document["meta"] = codec.encode(job.meta, limit=META_MOST, what="meta")
     if job.tags:
         document["tags"] = codec.encode(list(job.tags))
     if (job.timeout, job.scheduled_at, job.schedule_in) != (None, None, None):

@@ -7,7 +7,8 @@ from typing import Any, Final, TypeAlias
 
 from tenuto import codec
 from tenuto.errors import CodecError
-from tenuto.job import IDENTIFIERS, META_LIMIT, Job
+from tenuto.job import IDENTIFIERS, Job
+from tenuto.sizes import META_MOST
 from tenuto.storage.aftermath import reach
 from tenuto.storage.database import LostRace, Row, Verb, call
 
@@ -82,7 +83,7 @@ def _merged(before: str, given: str) -> str:
     except CodecError:  # nobody can read it: then there is nothing to keep
         return given
     mine = {key: kept[key] for key in IDENTIFIERS if key in kept}
-    return codec.encode({**codec.decode(given), **mine}, limit=META_LIMIT, what="meta") if mine else given
+    return codec.encode({**codec.decode(given), **mine}, limit=META_MOST, what="meta") if mine else given
 
 
 def rivals(ids: Sequence[str]) -> Verb[dict[str, str]]:

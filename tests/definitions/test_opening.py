@@ -9,11 +9,11 @@ import pytest
 
 from tenuto import KeyRing, codec, job
 from tenuto.definition import forget
-from tenuto.errors import TenutoError
+from tenuto.errors import InvalidJob, TenutoError
 from tenuto.features.encrypted import Encryption
 from tenuto.features.recorded import deflated, packed
 from tenuto.features.sealing import Place, seal, text_of
-from tenuto.opening import encrypted_workers, encryption_of, recorded_value, result_value
+from tenuto.opening import encrypted_workers, encryption_of, opened_job, recorded_value, result_value
 
 ID = "01900000-0000-7000-8000-000000000000"
 RING = KeyRing("k", {"k": KeyRing.new_key()})
@@ -82,6 +82,12 @@ async def test_what_is_no_seal_is_refused(encryption, text: str):
 
 async def test_keyed_hashes_are_made_under_the_rings_hash_key(encryption):
     assert await encryption.hash_key() == RING.hash_key
+
+
+@pytest.mark.parametrize("given", ["0192f0c1-0000-7000-8000-000000000000", None])
+async def test_only_a_fetched_job_can_be_opened(given: Any):
+    with pytest.raises(InvalidJob, match="takes a Job, as fetch gives it"):
+        await opened_job(given)
 
 
 async def test_the_names_of_encrypted_workers_are_known(encryption):

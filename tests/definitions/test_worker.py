@@ -5,6 +5,7 @@ import importlib
 import inspect
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
@@ -129,6 +130,7 @@ def test_meta_is_as_it_will_be_read_again():
         ({"max_attempts": 0}, "max_attempts"),
         ({"tags": "mail"}, "tags"),
         ({"timeout": -1}, "timeout"),
+        ({"timeout": 0}, "a timeout of zero lets no job run"),
         ({"schedule_in": "soon"}, "schedule_in"),
         ({"scheduled_at": datetime(2026, 1, 1)}, "naive"),  # noqa: DTZ001
         ({"scheduled_at": NOON, "schedule_in": 3}, "twice"),
@@ -145,7 +147,7 @@ def test_an_option_of_a_job_that_cannot_be_is_refused(options, told):
 
 def test_meta_that_cannot_be_stored_is_refused():
     with pytest.raises(TooLarge, match="meta"):
-        greet.options(meta={"a": "x" * 64_000})
+        greet.options(meta={"a": "x" * 1_000_000})
     with pytest.raises(Unencodable, match="meta"):
         greet.options(meta={"a": object()})
 
@@ -160,6 +162,8 @@ def test_meta_that_cannot_be_stored_is_refused():
         {"timeout": "x"},
         {"backoff": -1},
         {"reuse_result": "no"},
+        {"reuse_result": None},
+        {"aliases": None},
         {"name": ""},
     ],
     ids=str,
@@ -167,6 +171,14 @@ def test_meta_that_cannot_be_stored_is_refused():
 def test_an_option_of_a_worker_that_cannot_be_is_refused_at_once(options):
     with pytest.raises(InvalidJob):
         job(**options)(lambda: None)
+
+
+@pytest.mark.parametrize("option", ["queue", "priority", "tags", "timeout", "schedule_in", "scheduled_at"])
+def test_a_refusal_quotes_little_of_what_it_was_given(option):
+    with pytest.raises(InvalidJob) as refused:
+        greet.options(**{option: [b"x" * 10_000]})  # type: ignore[arg-type]
+
+    assert len(str(refused.value)) < 300
 
 
 class Odd:
@@ -264,6 +276,35 @@ def test_a_process_that_is_no_function_is_refused():
 
         class Odd(Worker[None]):
             process = 5  # type: ignore[assignment]
+
+
+def test_a_process_that_takes_no_job_is_refused():
+    with pytest.raises(DefinitionError, match=r"the process of .*Deaf is called with a job, and cannot take that"):
+
+        class Deaf(Worker[None]):
+            def process(self) -> None: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+
+
+def test_a_class_that_no_attempt_can_make_is_refused():
+    with pytest.raises(DefinitionError, match=r"Needy of its own, and its __init__ asks for more than itself"):
+
+        class Needy(Worker[None]):
+            def __init__(self, database: str) -> None: ...
+
+            def process(self, job: Job[None]) -> None: ...
+
+
+def test_an_abstract_process_makes_no_jobs():
+    class Abstract(Worker[WebhookArgs], ABC, queue="base"):
+        @abstractmethod
+        def process(self, job: Job[WebhookArgs]) -> None: ...
+
+    class Concrete(Abstract):
+        def process(self, job: Job[WebhookArgs]) -> None: ...
+
+    assert Concrete.new(account_id=1).queue == "base"
+    with pytest.raises(NoProcess):
+        Abstract.new(account_id=1)
 
 
 T = TypeVar("T")

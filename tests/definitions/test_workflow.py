@@ -188,6 +188,7 @@ def test_a_flag_is_true_or_false(flag):
 
 def test_a_worker_in_place_of_its_job_is_refused():
     assert "new()" in str(refused(diamond(), InvalidWorkflow, "e", print))
+    assert "hunter2" not in str(refused(diamond(), InvalidWorkflow, "e", {"password": "hunter2"}))
 
 
 def test_a_job_that_is_stored_already_is_refused():

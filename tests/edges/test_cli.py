@@ -7,12 +7,16 @@ import json
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
+from typer.main import get_command
 
 import tenuto
 from tenuto import KeyRing, Tenuto
+from tenuto.cli.root import root
 from tests.edges.terminal import NOBODY, SECRET, environment, run, run_script
 from tests.kit import Obey
 from tests.storage.build import EVERY_VERSION
@@ -93,6 +97,24 @@ def test_keygen_prints_a_key_and_nothing_else():
     assert [KeyRing("new", {"new": key}).ids for key in keys] == [("new",)] * 2
 
 
+def commands(group: Any, *above: str) -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, *above, name)
+        else:
+            yield " ".join([*above, name]), command
+
+
+def test_every_command_but_the_one_that_works_speaks_json():
+    silent = [
+        name
+        for name, command in commands(get_command(root))
+        if not any("--json" in option.opts for option in command.params)
+    ]
+
+    assert silent == ["work"]
+
+
 # ── migrate ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -103,6 +125,14 @@ async def test_migrate_makes_the_tables_once_and_says_so(ask, database_url):
     assert second.out.endswith(": up to date, nothing to run\n")
     async with Tenuto(database_url) as app:
         assert await app.find() == []
+
+
+async def test_migrate_as_json_tells_the_versions_that_it_ran(ask):
+    first, second = (await ask("migrate", "--json")).json, (await ask("migrate", "--json")).json
+
+    assert (first["versions"], second["versions"]) == (EVERY_VERSION, [])
+    assert first["database"] == second["database"]
+    assert "create table" in (await ask("migrate", "--sql", "--json")).json["sql"]
 
 
 async def test_migrate_sql_prints_what_would_be_run_and_connects_to_nothing(ask, database_url):
@@ -149,6 +179,8 @@ def test_a_postgres_without_tables_names_the_command_to_run(postgres):
         (f"me:{SECRET}@db/x", "a URL begins with"),
         (f"postgresql://me:{SECRET}@[db/x", "this is no PostgreSQL URL"),
         (f"postgresql://me:{SECRET}@127.0.0.1:1/x", "connection failed"),
+        (f"postgresql://me:a@{SECRET}@127.0.0.1:1/x", "this is no PostgreSQL URL"),
+        (f"postgresql://me:{SECRET}/b@127.0.0.1:1/x", "this is no PostgreSQL URL"),
         ("sqlite:///nowhere.db", "there is no database at nowhere.db; name one with --url or TENUTO_URL"),
         ("sqlite://", "an SQLite URL names a file"),
         ("sqlite:///no.db", "file is not a database"),

@@ -68,6 +68,15 @@ async def test_an_entry_is_paused_run_and_resumed(app: Tenuto, entry: str, ask: 
     assert "paused" not in (await ask("cron", "list")).out
 
 
+async def test_what_is_asked_of_an_entry_is_answered_as_json_with_the_entry(entry: str, ask: Ask):
+    paused = (await ask("cron", "pause", entry, "--json")).json
+    resumed = (await ask("cron", "resume", entry, "--json")).json
+    ran = (await ask("cron", "run", entry, "--json")).json
+
+    assert [found["name"] for found in (paused, resumed, ran)] == [entry] * 3
+    assert [found["is_paused"] for found in (paused, resumed, ran)] == [True, False, False]
+
+
 async def test_the_next_minutes_are_shown(entry: str, ask: Ask):
     said, listed = await ask("cron", "next", entry, "--count", "2"), (await ask("cron", "next", entry, "--json")).json
 

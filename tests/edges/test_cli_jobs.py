@@ -203,6 +203,14 @@ async def test_jobs_are_cancelled_retried_and_deleted_by_id(store, ask):
     assert {job.id for job in await store.find(state="available")} == {one.id, other.id}
 
 
+async def test_the_ids_that_were_changed_are_one_json_list_when_asked_for(store, ask):
+    job = await store.enqueue(Obey.ok())
+
+    answers = [(await ask("jobs", verb, job.id, "--json")).json for verb in ("retry", "cancel", "retry", "delete")]
+
+    assert answers == [[], [job.id], [job.id], [job.id]]
+
+
 async def test_a_filter_changes_the_jobs_that_fit_and_no_other(store, ask):
     mail = [await store.enqueue(Obey.ok(queue="mail")) for _ in range(3)]
     other = await store.enqueue(Obey.ok())

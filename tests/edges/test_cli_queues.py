@@ -87,6 +87,19 @@ async def test_a_queue_is_limited_over_all_nodes_and_what_holds_is_listed(app, a
     assert "0/3 at once, 1 of each partition at once" in line
 
 
+async def test_what_is_asked_of_a_queue_is_told_as_json(app, ask):
+    paused = (await ask("queues", "pause", "default", "--json")).json
+    limited = (await ask("queues", "limit", "default", "3", "--rate", "60/m", "--json")).json
+    forgotten = (await ask("queues", "limit", "nobodys", "--forget", "--json")).json
+
+    assert paused == {"queue": "default", "node": None, "told": "paused"}
+    assert limited == {
+        "queue": "default",
+        "limits": {"limit": 3, "rate": "60/m", "partition_limit": None, "partition_rate": None},
+    }
+    assert not any(forgotten["limits"].values())
+
+
 async def test_limits_that_are_forgotten_are_those_of_programs(open_app, ask):
     await open_app(queues={"default": Queue(10, limit=5, rate=Rate(60, per=60))})
     await ask("queues", "limit", "default", "none")

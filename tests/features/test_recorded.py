@@ -15,7 +15,8 @@ from tenuto import Discard, Job, Record, Recorded, Worker, codec, job
 from tenuto.errors import InvalidJob, Undecodable
 from tenuto.features.recorded import Recorder, deflated, inflated, packed, recorder, unpacked
 from tenuto.job import COMPLETED, DISCARDED
-from tenuto.outcome import DONE, RESULT_LIMIT, Ack, Outcome, Snooze, settle
+from tenuto.outcome import DONE, Ack, Outcome, Snooze, settle
+from tenuto.sizes import RECORDED_MOST, RESULT_MOST, Sizes
 from tenuto.text import size
 
 RUNNING: Job[Any, Any] = Job("w").replace(attempt=1, epoch=1)
@@ -48,7 +49,7 @@ def test_what_repeats_is_compressed_and_what_does_not_is_left_as_it_is():
     assert packed(codec.encode("short")) == '"short"'
 
 
-BOMB = zlib.compress(b"0" * (RESULT_LIMIT + 1))
+BOMB = zlib.compress(b"0" * (RESULT_MOST + 1))
 BROKEN = {
     "no Base64": "z%%%",
     "no zlib": "z" + b64encode(b"nothing of the kind").decode(),
@@ -104,7 +105,7 @@ async def test_what_cannot_be_recorded_discards_with_its_reason(value, name):
 # ── the option ────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("limit", [0, -1, RESULT_LIMIT + 1, 1.5, True, "1"])
+@pytest.mark.parametrize("limit", [0, -1, RECORDED_MOST + 1, 1.5, True, "1"])
 def test_a_limit_out_of_range_is_refused(limit):
     with pytest.raises(InvalidJob, match="is out of range: 1 to 16,000,000 bytes"):
         Recorded(limit=limit)
@@ -136,5 +137,6 @@ def test_a_class_worker_hands_the_option_down_and_can_take_it_back():
 
 
 def test_the_default_limit_is_the_seeds():
-    assert Recorded() == Recorded(limit=32_000)
+    assert Sizes().recorded == 32_000
+    assert Recorded().limit is None
     assert recorder(False) is None

@@ -175,3 +175,10 @@ def test_the_types_of_the_contract_are_those_that_come_back(examined: Examined):
 def test_a_file_without_its_contract_is_refused(text):
     with pytest.raises(ValueError, match=r"this\.sql does not begin with its contract"):
         parse("this", text)
+
+
+@each_folder
+def test_what_is_reached_is_the_same_whether_held_jobs_are_waited_for_or_passed_over(folder):
+    patient, hasty = (FOLDERS[folder][name].text for name in ("reach", "reach_free"))
+
+    assert hasty.removesuffix(" skip locked") == patient

@@ -228,7 +228,7 @@ async def test_args_that_are_too_large_once_they_are_sealed_are_taken(app):
 
     assert seen == [large]
     with pytest.raises(TooLarge):
-        vault_in_a_thread.new("x" * 1_000_000)
+        await app.enqueue(vault_in_a_thread.new("x" * 1_000_000))
 
 
 # ── the same id again ─────────────────────────────────────────────────────────────────────────────

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tenuto import Tenuto, Workflow, current_app, job
-from tenuto.errors import InvalidJob, InvalidUrl, NotMigrated, NotStarted
+from tenuto.errors import InvalidJob, InvalidUrl, NotMigrated, NotStarted, StorageUnavailable
 from tests.kit import drain, finish, result_of
 
 
@@ -74,6 +74,11 @@ async def test_an_empty_sqlite_file_gets_its_tables_from_whoever_opens_it(tmp_pa
 def test_a_url_that_cannot_be_used_is_refused(url: str) -> None:
     with pytest.raises(InvalidUrl):
         Tenuto(url)
+
+
+async def test_a_file_that_cannot_be_is_told_as_a_database_that_is_not_there() -> None:
+    with pytest.raises(StorageUnavailable, match="unable to open"):
+        await Tenuto("sqlite:////dev/null/jobs.db").start()
 
 
 def test_a_schema_is_refused_on_sqlite(tmp_path: Path) -> None:

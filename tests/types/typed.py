@@ -9,10 +9,14 @@ from tenuto.features.encrypted import Encrypted
 from tenuto.features.hooks import HookState
 from tenuto.features.keys import KeyRing
 from tenuto.features.recorded import Recorded
+from tenuto.features.unique import Unique
 from tenuto.function import job
 from tenuto.hooking import attach_hook, detach_hook
 from tenuto.job import Job
+from tenuto.limits import Limits, Queue, Rate
+from tenuto.options import Deadline
 from tenuto.outcome import Cancel, Discard, Record, Snooze
+from tenuto.sizes import Sizes
 from tenuto.worker import Worker
 from tenuto.workflow import Step, Workflow
 
@@ -127,6 +131,43 @@ send.options(priority="high")  # type: ignore[arg-type]  # pyright: ignore[repor
 send.options(queue="fast").new(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 job(encrypted="a key")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 job(quue="fast")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+
+
+@job(
+    runs_in="process", unique=Unique(keys=["n"], period=60), deadline=Deadline(60, force=True),
+    partition=["worker", "args.n"], timeout=5, backoff=lambda attempt: attempt, meta={"team": "x"}, tags=["y"],
+)  # fmt: skip
+def wanted(n: int) -> int:
+    return n
+
+
+assert_type(wanted.options(unique=False, deadline=30, timeout=None).new(n=1), Job[Any, int])
+assert_type(wanted.options(unique=Unique(states="incomplete")).new(1), Job[Any, int])
+
+job(unique="yes")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+job(deadline="soon")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+job(chain="args.n")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+job(partition=7)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+job(recorded=7)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+wanted.options(chain=Chain())  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+# ── queues, rates, sizes ──────────────────────────────────────────────────────────────────────────
+
+Tenuto(queues={"default": 10, "mail": Queue(10, limit=3, rate=Rate(60, per=60))}, sizes=Sizes(args=5_000_000))
+Tenuto(sizes={"args": 5_000_000})
+
+Tenuto(queues={"mail": "10"})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+Tenuto(sizes=5_000_000)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Queue(10, 3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+Rate(60)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def ask(app: Tenuto) -> None:
+    assert_type(await app.queue("mail").limit(3, rate=None), Limits)
+    assert_type(await app.enqueue(wanted.new(1)), Job[Any, int])
+    assert_type(await app.enqueue([wanted.new(1)]), list[Job[Any, int]])
+    assert_type(await app.enqueue(Workflow()), Workflow)
+
 
 # ── cron ──────────────────────────────────────────────────────────────────────────────────────────
 

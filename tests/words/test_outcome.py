@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tenuto import codec
 from tenuto.errors import JobTimedOut
-from tenuto.failure import ERROR_LIMIT, failures
+from tenuto.failure import as_text, failures
 from tenuto.job import (
     AVAILABLE,
     CANCELLED,
@@ -28,7 +28,6 @@ from tenuto.outcome import (
     GATED,
     KEPT,
     RELEASED,
-    RESULT_LIMIT,
     STOPPED,
     Ack,
     Cancel,
@@ -41,6 +40,7 @@ from tenuto.outcome import (
     outcome_of,
     settle,
 )
+from tenuto.sizes import USUAL, Sizes
 from tenuto.text import size
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -168,7 +168,7 @@ def test_the_result_of_a_plain_job_has_no_place_and_is_not_even_encoded():
         (object(), "UnencodableResult"),
         ("\ud800", "UnencodableResult"),
         (10**5000, "UnencodableResult"),
-        ("x" * (RESULT_LIMIT + 1), "ResultTooLarge"),
+        ("x" * (USUAL.result + 1), "ResultTooLarge"),
     ],
     ids=["object", "surrogate", "huge", "large"],
 )
@@ -177,6 +177,13 @@ def test_a_result_that_cannot_be_stored_discards_the_job_and_says_why(value, typ
 
     assert (ack.state, ack.result) == (DISCARDED, None)
     assert told(ack).type == type
+
+
+def test_a_result_may_be_as_large_as_the_sizes_say():
+    large = Record("x" * 1_000)
+
+    assert settle(step(), large, sizes=Sizes(result=1_002)).state == COMPLETED
+    assert told(settle(step(), large, sizes=Sizes(result=1_001))).type == "ResultTooLarge"
 
 
 # ── backoff ───────────────────────────────────────────────────────────────────────────────────────
@@ -271,8 +278,16 @@ def test_an_error_is_small_whatever_the_exception_says(message):
     ack = settle(running(), Failed(raised(ValueError(message))))
 
     assert ack.error is not None
-    assert size(ack.error) <= ERROR_LIMIT
+    assert size(ack.error) <= USUAL.error
     assert told(ack).type == "ValueError"
+
+
+@pytest.mark.parametrize("limit", [4_000, 500_000])
+def test_an_error_is_cut_to_the_size_that_is_said(limit):
+    ack = settle(running(), Failed(raised(ValueError("x" * 1_000_000))), sizes=Sizes(error=limit))
+
+    assert ack.error is not None
+    assert limit / 5 < size(ack.error) <= limit
 
 
 def test_a_cut_message_keeps_its_head_and_its_tail():
@@ -308,6 +323,10 @@ def test_the_last_twenty_errors_are_kept():
 def test_fewer_errors_are_left_alone():
     assert settle(running(errors=failed_before(19)), Failed(ValueError())).errors is None
     assert settle(running(errors=failed_before(20)), DONE).errors is None
+
+
+def test_of_more_errors_that_are_stored_the_last_twenty_are_read():
+    assert failures(as_text(failed_before(25))) == failed_before(25)[5:]
 
 
 def test_stored_errors_that_cannot_be_read_say_so():

@@ -9,9 +9,8 @@ from uuid_utils import uuid7
 
 from tenuto import telemetry
 from tenuto.cron import MINUTE, Cron
-from tenuto.definition import registered, resolve, storing
+from tenuto.definition import registered, resolve, sealed
 from tenuto.errors import InvalidArgs, InvalidCron, StorageUnavailable, UnknownWorker
-from tenuto.features.feature import fold_store
 from tenuto.features.recurring import Recurring
 from tenuto.job import Job
 from tenuto.options import as_jobs
@@ -230,7 +229,7 @@ class Scheduler(Service):
             return
         horizon = row.now - entry.catch_up - MINUTE  # a minute begun at or before it is too old
         minutes = entry.cron.between(max(row.done_until, horizon), row.now, AT_ONCE)
-        jobs = [await _sealed(entry.job_at(minute)) for minute in minutes]
+        jobs = await sealed([entry.job_at(minute) for minute in minutes])
         stored = await self.database.run(crons.fire, row, minutes[-1] if minutes else horizon, jobs)
         if stored is None:  # another node was first, or somebody paused it: perhaps not all of it is done
             self._gone_through = None
@@ -250,7 +249,8 @@ class Scheduler(Service):
         return first
 
     async def _answer(self, entry: Entry) -> None:
-        stored = await self.database.run(crons.answer, entry.name, await _sealed(entry.job()))
+        (job,) = await sealed([entry.job()])
+        stored = await self.database.run(crons.answer, entry.name, job)
         self._left.discard(entry.name)
         if stored is not None:
             self._tell(entry, [], [stored])
@@ -266,11 +266,6 @@ def _wants_a_sign(declared: Declared, row: CronRow | None) -> bool:
     if row is None or row.is_stale:
         return True
     return row.declared == declared and row.known_until - row.now < crons.KNOWN_FOR / 2
-
-
-async def _sealed(job: AnyJob) -> AnyJob:
-    """The job as its worker's features want it stored."""
-    return await fold_store(storing(job), job)
 
 
 def _nobody() -> None:
