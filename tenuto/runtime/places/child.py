@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
+from functools import partial
 from itertools import count
 from multiprocessing.process import current_process
 from queue import SimpleQueue
@@ -48,9 +49,9 @@ def main(fd: int) -> None:
     place = Place()
     doors = Doors(NoApp(app), line.has_step, line.store_result)
     while (text := line.jobs.get()) is not None:
-        outcome = place.run(text, doors)
+        answer = place.run(text, doors, answered=partial(line.send, "came to"))
         _flush()
-        line.send("ended", outcome)
+        line.send("ended", answer)
 
 
 # ── the line ──────────────────────────────────────────────────────────────────────────────────────
