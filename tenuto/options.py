@@ -70,9 +70,10 @@ def checked(options: Mapping[str, Any], known: frozenset[str], template: Job[Any
         name: _CHECKS[name](value) if name in _CHECKS and value is not None else value
         for name, value in options.items()
     }
-    if given.get("deadline") is not None:
+    deadline: Any = given.get("deadline")
+    if deadline is not None:
         worker, has_one = ("", True) if template is None else (template.worker, template.deadline is not None)
-        given |= fields_of(given["deadline"], worker, has_one=has_one)
+        given |= fields_of(deadline, worker, has_one=has_one)
     return given
 
 

@@ -88,9 +88,9 @@ class BeforeNew(Feature):
         if unknown := [name for name in options if name not in before]:
             raise InvalidJob(f"no option is named {unknown[0]!r:.80}; there are {', '.join(sorted(before))}")
         changed = {name: value for name, value in options.items() if value != before[name]}
-        if changed.get("deadline") is not None:
-            deadline = checked_deadline(changed["deadline"])
-            changed |= fields_of(deadline, job.worker, has_one=self._has_deadline)
+        deadline: Any = changed.get("deadline")
+        if deadline is not None:
+            changed |= fields_of(checked_deadline(deadline), job.worker, has_one=self._has_deadline)
         if "meta" in changed and isinstance(changed["meta"], Mapping):
             text = codec.encode(dict(cast("Mapping[str, Any]", changed["meta"])), limit=META_LIMIT, what="meta")
             changed["meta"] = codec.decode(text)

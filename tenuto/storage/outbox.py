@@ -10,7 +10,7 @@ from tenuto.storage.database import Row, Verb, call
 def tell_hooks(ids: Iterable[str], reason: str) -> Verb[None]:
     """Leave a word for the hooks of these jobs, where they have any: `reason` ended them.
 
-    It is operator, dependency, deadline, rescue or storage. A job that an operator had asked to cancel was ended by that.
+    It is operator, dependency, deadline, rescue or storage; where an operator had asked to cancel, it was that.
     """
     if told := [{"id": id, "reason": reason} for id in ids]:
         yield call("tell_hooks", told=told)

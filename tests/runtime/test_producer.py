@@ -90,7 +90,7 @@ async def test_hooks_of_a_job_that_its_own_process_discarded_hear_of_it_once(app
     async def discards() -> Discard:
         return Discard("told to")
 
-    made = await app.enqueue(discards.new())
+    made: AnyJob = await app.enqueue(discards.new())
     await drain(app)
 
     assert listening.told == [("after", "discard", made.id)]

@@ -30,7 +30,7 @@ FORMS = {SECRET.encode(), SECRET.encode().hex().encode(), b64encode(SECRET.encod
 
 
 class Wire(Executor):
-    """Runs what it is given at once, and keeps what goes there and what comes back as somebody's network would see it."""
+    """Runs what it is given at once, and keeps what goes there and what comes back."""
 
     def __init__(self, change: Callable[[str], str] = str) -> None:
         self.seen: list[bytes] = []

@@ -94,7 +94,7 @@ class Child:
             while True:
                 kind, *rest = await self.receive()
                 if kind == "ended":
-                    return str(rest[0])
+                    return str(rest[0]) if answer is None else answer
                 if kind == "came to":
                     answer = rest[0]
                     over()
