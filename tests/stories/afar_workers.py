@@ -92,9 +92,11 @@ def crash() -> None:
 
 
 @in_process
-def linger(seconds: float) -> int:
+def linger(seconds: float) -> tuple[int, float, float]:
+    """Where it ran, from when until when."""
+    began = time.time()
     time.sleep(seconds)
-    return os.getpid()
+    return os.getpid(), began, time.time()
 
 
 @in_process
