@@ -80,7 +80,8 @@ class Definition:
     @cached_property
     def acting(self) -> tuple[Feature, ...]:
         """Its features and what calls hooks, its own and those of every worker. Highest rank first."""
-        return ranked([*self.features, *self.hooks.features(in_thread=not self.is_async and self.runs_in is None)])
+        in_thread, has_deadline = not self.is_async and self.runs_in is None, self.template.deadline is not None
+        return ranked([*self.features, *self.hooks.features(in_thread=in_thread, has_deadline=has_deadline)])
 
     def refresh(self) -> None:
         """Work out anew what depends on hooks: there are others now."""

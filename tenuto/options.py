@@ -1,7 +1,6 @@
 """Options: what may be said of workers and of single jobs, and how it is checked."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, TypedDict, cast
 from uuid import UUID
@@ -9,6 +8,7 @@ from uuid import UUID
 from tenuto import codec
 from tenuto.errors import InvalidJob, TooLarge
 from tenuto.features.chain import Chain
+from tenuto.features.deadline import Deadline, checked_deadline, fields_of, longer_than_zero
 from tenuto.features.encrypted import Encrypted
 from tenuto.features.keys import KeyProvider, KeyRing
 from tenuto.features.recorded import Recorded
@@ -18,22 +18,6 @@ from tenuto.outcome import Backoff
 from tenuto.sizes import META_MOST, Sizes
 from tenuto.tagged import Sealed
 from tenuto.text import size
-
-
-@dataclass(frozen=True)
-class Deadline:
-    """So long after a job is due it is cancelled instead of run; with `force` it is cancelled then even if it runs.
-
-    Raises InvalidJob for what is no duration longer than zero.
-    """
-
-    after: Duration
-    force: bool = field(default=False, kw_only=True)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "after", _longer_than_zero("deadline", self.after))
-        if not isinstance(self.force, bool):
-            raise InvalidJob(f"force={self.force!r:.80} is neither True nor False")
 
 
 class WorkerOptions(TypedDict, total=False):
@@ -89,12 +73,10 @@ def checked(options: Mapping[str, Any], known: frozenset[str], template: Job[Any
         name: _CHECKS[name](value) if name in _CHECKS and (value is not None or name in _NEVER_NONE) else value
         for name, value in options.items()
     }
-    deadline = given.get("deadline")
-    if deadline is not None and template is not None and template.deadline is None:
-        told = "so its jobs can have none; say @job(deadline=...) of the worker first"
-        raise InvalidJob(f"worker {template.worker} has no deadline, {told}")
-    if isinstance(deadline, Deadline):  # without one, a job's is as forceful as its worker's
-        given |= {"deadline": deadline.after, "deadline_force": deadline.force}
+    deadline: Any = given.get("deadline")
+    if deadline is not None:
+        worker, has_one = ("", True) if template is None else (template.worker, template.deadline is not None)
+        given |= fields_of(deadline, worker, has_one=has_one)
     return given
 
 
@@ -165,19 +147,8 @@ def _aliases(aliases: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(check_name("alias", name) for name in aliases))
 
 
-def _deadline(deadline: Duration | Deadline) -> timedelta | Deadline:
-    return deadline if isinstance(deadline, Deadline) else _longer_than_zero("deadline", deadline)
-
-
 def _timeout(timeout: Duration) -> timedelta:
-    return _longer_than_zero("timeout", timeout)
-
-
-def _longer_than_zero(what: str, length: Duration) -> timedelta:
-    given = seconds(what, length)
-    if not given:
-        raise InvalidJob(f"a {what} of zero lets no job run; give a duration longer than that")
-    return given
+    return longer_than_zero("timeout", timeout)
 
 
 def check_place(name: str) -> str:
@@ -216,7 +187,7 @@ _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "reuse_result": _reuse,
     "meta": _meta,
     "unique": unique_of,
-    "deadline": _deadline,
+    "deadline": checked_deadline,
     "timeout": _timeout,
 }
 _NEVER_NONE: Final = frozenset({"aliases", "reuse_result"})

@@ -139,6 +139,7 @@ class Ack(NamedTuple):
 
     `error` is one entry for the job's errors, as text; the database puts its instant and attempt in front.
     `errors` replaces the entries before it, where they have become too many. `result` and `recorded` are stored text.
+    `ended_by` is set where it discards the job though the attempt came to something else, and hooks are to hear of it.
     """
 
     id: str
@@ -154,6 +155,7 @@ class Ack(NamedTuple):
     delay: timedelta | None = None
     is_spent: bool = True  # whether the attempt counts
     recorded: str | None = None
+    ended_by: str | None = None
 
 
 def settle(job: Job[Any, Any], outcome: Outcome, *, backoff: Backoff | None = None, sizes: Sizes = USUAL) -> Ack:

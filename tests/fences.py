@@ -368,6 +368,27 @@ FENCES = [
         "tests/stories/test_afar.py::test_a_job_that_kills_its_process_three_times_is_discarded_and_the_99_beside_it_complete",
     ),
     Fence(
+        "What a job came to in its child stands, whatever its after-hooks do there",
+        "runtime/places/spawned.py",
+        r"if answer is None:",
+        "if True:",
+        "tests/stories/test_hooks_afar.py::test_a_hook_that_kills_the_process_harms_nothing",
+    ),
+    Fence(
+        "An answer of an executor that nobody with the keys gave is refused",
+        "runtime/places/envelope.py",
+        r"raise NotSealed\(job\.id, field, job\.worker\)",
+        "return text",
+        "tests/stories/test_encrypted_afar.py::test_an_answer_that_nobody_with_the_keys_gave_is_refused",
+    ),
+    Fence(
+        "What an encrypted worker reads is sealed on its way to an executor",
+        "runtime/places/elsewhere.py",
+        r"await closed\(job, NEEDS, pack_needs\(mine\.needs\)\)",
+        "pack_needs(mine.needs)",
+        "tests/stories/test_encrypted_afar.py::test_nothing_of_it_is_in_the_clear_on_the_way",
+    ),
+    Fence(
         "Claims from a queue with limits take turns, so that none exceeds them",
         "storage/sql/postgres/lock_limits.sql",
         r"for update of l",

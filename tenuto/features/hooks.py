@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeVar, cast
 from tenuto import codec, telemetry
 from tenuto.context import Running, running
 from tenuto.errors import InvalidHook, InvalidJob
+from tenuto.features.deadline import checked_deadline, fields_of
 from tenuto.features.feature import Feature, Process
 from tenuto.features.hook import MOMENTS, Hook, checked, hooks_of, hooks_of_class
 from tenuto.job import CANCELLED, COMPLETED, DISCARDED, RETRYABLE, SCHEDULED, Job, JobState
@@ -26,7 +27,7 @@ HookState: TypeAlias = Literal["complete", "cancel", "discard", "error", "snooze
 """What an attempt came to, as `after_process` is told."""
 
 OPTIONS: Final = (
-    *("id", "queue", "max_attempts", "priority", "tags", "timeout", "meta", "schedule_in", "scheduled_at"),
+    *("id", "queue", "max_attempts", "priority", "tags", "timeout", "deadline", "meta", "schedule_in", "scheduled_at"),
     "unique",
 )
 """What `before_new` may change of a job beside its args."""
@@ -49,13 +50,13 @@ class WorkerHooks:
         """One more of its own. Raises InvalidHook."""
         self._own.append(checked(moment, owner, function))
 
-    def features(self, *, in_thread: bool) -> list[Feature]:
+    def features(self, *, in_thread: bool, has_deadline: bool = False) -> list[Feature]:
         """What calls them, and behind them those that are attached to every worker."""
         every = [*self._own, *self._listed, *(hook for _, hooks in attached for hook in hooks)]
         at = {moment: [hook for hook in every if hook.moment == moment] for moment in MOMENTS}
         found: list[Feature] = []
         if at["before_new"]:
-            found.append(BeforeNew(at["before_new"]))
+            found.append(BeforeNew(at["before_new"], has_deadline=has_deadline))
         if at["before_process"] or at["after_process"]:
             found.append(AroundProcess(at["before_process"], at["after_process"], in_thread=in_thread))
         if at["on_cancelled"] or at["on_discarded"]:
@@ -75,8 +76,9 @@ class BeforeNew(Feature):
 
     rank: ClassVar[int] = 70
 
-    def __init__(self, hooks: Sequence[Hook]) -> None:
+    def __init__(self, hooks: Sequence[Hook], *, has_deadline: bool = False) -> None:
         self._hooks = hooks
+        self._has_deadline = has_deadline  # whether the worker has one
 
     def before_new(self, job: AnyJob) -> AnyJob:
         """The job with the args and options that come back. Raises what a hook raises, InvalidHook, InvalidJob."""
@@ -87,6 +89,9 @@ class BeforeNew(Feature):
         if unknown := [name for name in options if name not in before]:
             raise InvalidJob(f"no option is named {unknown[0]!r:.80}; there are {', '.join(sorted(before))}")
         changed = {name: value for name, value in options.items() if value != before[name]}
+        deadline: Any = changed.get("deadline")
+        if deadline is not None:
+            changed |= fields_of(checked_deadline(deadline), job.worker, has_one=self._has_deadline)
         if "meta" in changed and isinstance(changed["meta"], Mapping):
             text = codec.encode(dict(cast("Mapping[str, Any]", changed["meta"])), limit=META_MOST, what="meta")
             changed["meta"] = codec.decode(text)
@@ -113,6 +118,7 @@ class _Seen:
     outcome: Outcome | None = None  # what process itself, or a hook in its place, came to
     instance: Any = None  # of a class worker
     seat: Any = None  # the thread of a plain function and its hooks
+    is_told: bool = False  # whether its after-hooks were told already, in the process in which it ran
 
 
 _seen: Final[ContextVar[_Seen]] = ContextVar("tenuto_hooks")
@@ -126,6 +132,11 @@ def instance_of(worker: type[W], job: AnyJob) -> W:
     if type(seen.instance) is not worker:
         seen.instance = worker()
     return cast("W", seen.instance)
+
+
+def told_elsewhere(job: AnyJob) -> None:
+    """The after-hooks of the attempt under way were told where it ran, and are not told again here."""
+    _seen.set(_Seen(job, is_told=True))
 
 
 class AroundProcess(Feature):
@@ -167,7 +178,7 @@ class AroundProcess(Feature):
         if seen is None or seen.job.id != job.id:  # its args could not be read
             seen = _Seen(job)
         try:
-            if (state := _state(outcome, ack, seen)) is not None:
+            if (state := _state(outcome, ack, seen)) is not None and not seen.is_told:
                 told = seen.job.replace(error=_error(outcome, ack))
                 for hook in self._after:
                     await _observe(hook, told, state, told, _result(outcome))

@@ -176,8 +176,11 @@ class Node:
         every = self.lease.total_seconds() / 6
         with closing(self.database.blocking()) as line:
             due = time.monotonic() + every
-            while not self._ended.wait(max(0.0, min(LOOK_EVERY, due - time.monotonic()))):
-                self._watchdog.look()
+            while True:
+                wait, began = max(0.0, min(LOOK_EVERY, due - time.monotonic())), time.monotonic()
+                if self._ended.wait(wait):
+                    return
+                self._watchdog.look(held=time.monotonic() - began - wait)
                 if time.monotonic() >= due:
                     if self.alive and self._producers:
                         self._beat(line)

@@ -357,4 +357,4 @@ class Producer:
         telemetry.emit("queue.quarantine", queue=self.queue, id=bad.id, error=error)
         plain = Job.of(bad._asdict() | {"errors": ()})
         await asyncio.sleep(random.uniform(0.05, 0.3))  # an ack is never dropped, even if this one is refused too
-        return [settle(plain, Discard(f"the database refused its outcome: {error}"))]
+        return [settle(plain, Discard(f"the database refused its outcome: {error}"))._replace(ended_by="storage")]

@@ -38,8 +38,17 @@ class Watchdog:
         self._told = 0.0  # seconds of lag that were told of the sign under way
         self._culprit = NOBODY
 
-    def look(self) -> None:
-        """Ask for a sign, and tell how late it comes: while there is none at one second, two, four …"""
+    def look(self, held: float = 0.0) -> None:
+        """Ask for a sign, and tell how late it comes: while there is none at one second, two, four …
+
+        `held` is for how many seconds who looks could not run: something kept Python's lock from all threads, and the
+        loop is one of them. That is told at once, with the job that is still at work there then.
+        """
+        if held > LAG_TOLD:
+            self.lag = max(self.lag, held)
+            self._culprit = culprit(self._loop, self._thread)
+            self._tell(held)
+            self._asked = None  # a sign that is still to come would tell it again
         asked = self._asked
         if asked is None:
             self._ask()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from types import ModuleType
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from tenuto.definition import resolve
 from tenuto.errors import InvalidArgs, InvalidHook, InvalidJob, TooLarge
+from tenuto.features.deadline import Deadline
 from tenuto.features.hook import MOMENTS
 from tenuto.features.hooks import OPTIONS
 from tenuto.function import job
@@ -333,9 +335,47 @@ def test_before_new_is_called_in_whatever_way_a_job_is_made():
 
 
 def test_every_option_of_a_job_can_be_changed():
-    others = {"deadline"}  # which only a worker that has one may give its jobs
-    fields = {name for name in JobOptions.__optional_keys__ if name in Job.__dataclass_fields__}
-    assert set(OPTIONS) == fields - others
+    assert set(OPTIONS) == {name for name in JobOptions.__optional_keys__ if name in Job.__dataclass_fields__}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (60, (timedelta(minutes=1), True)),
+        (timedelta(minutes=2), (timedelta(minutes=2), True)),
+        (Deadline(60), (timedelta(minutes=1), False)),
+        (None, (None, True)),
+    ],
+    ids=repr,
+)
+def test_before_new_may_change_a_deadline_as_options_do(given: Any, expected: Any):
+    worker = job(name="hooks.hurried", deadline=Deadline(600, force=True), hooks=[Changing(deadline=given)])(echo)
+
+    made = worker.new(1)
+
+    assert (made.deadline, made.deadline_force) == expected
+    assert (made.deadline, made.deadline_force) == _asked(worker.options(deadline=given).new(1))
+
+
+def _asked(made: AnyJob) -> Any:
+    return made.deadline, made.deadline_force
+
+
+@pytest.mark.parametrize(
+    ("has_one", "given", "told"),
+    [
+        ({}, 60, "has no deadline, so its jobs can have none"),
+        ({"deadline": 600}, 0, "a deadline of zero"),
+        ({"deadline": 600}, "soon", "is no duration"),
+    ],
+)
+def test_a_deadline_from_before_new_is_refused_as_an_option_is(has_one: Any, given: Any, told: str):
+    worker = job(name="hooks.unhurried", hooks=[Changing(deadline=given)], **has_one)(echo)
+
+    with pytest.raises(InvalidJob, match=told):
+        worker.new(1)
+    with pytest.raises(InvalidJob, match=told):
+        job(name="hooks.unhurried too", **has_one)(echo).options(deadline=given)
 
 
 def test_what_before_new_gives_back_is_what_the_job_is_made_of():

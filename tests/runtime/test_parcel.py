@@ -9,9 +9,23 @@ import pytest
 
 from tenuto.context import Needs
 from tenuto.errors import RaisedElsewhere, ResultTooLarge, UnencodableResult
+from tenuto.features.recorded import Recording, Unstorable
 from tenuto.job import EXECUTING, Failure, Job, Signal
 from tenuto.outcome import DONE, GATED, Cancel, Discard, Failed, Outcome, Record, Snooze, settle
-from tenuto.runtime.places.parcel import frame, length_of, message_of, pack, pack_outcome, unpack, unpack_outcome
+from tenuto.runtime.places.parcel import (
+    Answer,
+    frame,
+    length_of,
+    message_of,
+    pack,
+    pack_answer,
+    pack_needs,
+    pack_outcome,
+    unpack,
+    unpack_answer,
+    unpack_needs,
+    unpack_outcome,
+)
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CLAIMED: Job[Any, Any] = Job(
@@ -28,7 +42,8 @@ CLAIMED: Job[Any, Any] = Job(
 
 
 def test_a_job_arrives_as_it_is():
-    job, needs, module = unpack(pack(CLAIMED, Needs({"a": '"x"', "b": None}, own="7"), "shop.jobs"))
+    job, text, module = unpack(pack(CLAIMED, pack_needs(Needs({"a": '"x"', "b": None}, own="7")), "shop.jobs"))
+    needs = unpack_needs(text)
 
     assert job == CLAIMED
     assert job.signal is not CLAIMED.signal
@@ -41,18 +56,33 @@ def test_args_as_deep_as_may_be_arrive():
     for _ in range(99):
         deep = [deep]
 
-    job, _, _ = unpack(pack(CLAIMED.replace(args=deep), Needs(), ""))
+    job, _, _ = unpack(pack(CLAIMED.replace(args=deep), "", ""))
 
     assert job.args == deep
 
 
+KEPT_ON_ITS_JOB = Recording([1], "[1]")
+TOO_LARGE = Unstorable(ResultTooLarge("the recorded result", 9, 7))
+
+
 @pytest.mark.parametrize(
-    "outcome", [DONE, Record(None), Record({"a": (1,)}), Snooze(2.5), Cancel("why"), Discard("x\0")], ids=repr
+    ("outcome", "kind"),
+    [
+        (DONE, type(DONE)),
+        (Record(None), Record),
+        (Record({"a": (1,)}), Record),
+        (KEPT_ON_ITS_JOB, Recording),
+        (Snooze(2.5), Snooze),
+        (Cancel("why"), Cancel),
+        (Discard("x\0"), Discard),
+        (TOO_LARGE, Discard),
+    ],
+    ids=lambda each: repr(each) if not isinstance(each, type) else "",
 )
-def test_an_outcome_arrives_as_it_is(outcome: Outcome):
+def test_an_outcome_arrives_as_it_is(outcome: Outcome, kind: type):
     arrived = unpack_outcome(pack_outcome(outcome))
 
-    assert type(arrived) is type(outcome)
+    assert type(arrived) is kind
     assert settle(CLAIMED, arrived) == settle(CLAIMED, outcome)
 
 
@@ -90,6 +120,12 @@ def test_what_no_attempt_comes_to_is_a_failure():
 
     assert isinstance(arrived, Failed)
     assert "Gated is no outcome" in str(arrived.error)
+
+
+def test_an_answer_arrives_as_it_is():
+    answer = Answer(pack_outcome(Record("x" * 1000)), 1.5, is_told=True)
+
+    assert unpack_answer(pack_answer(answer)) == answer
 
 
 def test_a_message_is_read_from_its_frame():

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
-from tenuto import Tenuto, telemetry
+from tenuto import Discard, Job, Tenuto, job, telemetry
 from tenuto.errors import StorageRejected, StorageUnavailable
-from tenuto.job import COMPLETED, DISCARDED, Job
+from tenuto.job import COMPLETED, DISCARDED
 from tenuto.outcome import Ack
 from tenuto.storage import store
 from tenuto.storage.database import Verb
 from tests.kit import Obey, drain, eventually
+from tests.storage.tables import look_into
 
 AnyJob = Job[Any, Any]
 
@@ -43,6 +44,58 @@ async def test_a_row_that_the_database_refuses_is_discarded_and_its_batch_goes_o
     assert quarantined.state is DISCARDED
     assert "planted" in quarantined.errors[-1].message
     assert (await app.health()).counters["split"] >= 1
+
+
+class Listening:
+    """Hooks that keep what they are told of jobs that others end."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str, str]] = []
+
+    def after_process(self, state: str, job: AnyJob) -> None:
+        self.told.append(("after", state, job.id))
+
+    def on_discarded(self, reason: str, job: AnyJob) -> None:
+        self.told.append((reason, job.errors[-1].message, job.id))
+
+
+async def test_hooks_hear_of_a_job_whose_outcome_the_database_refused(app: Tenuto, monkeypatch: Any) -> None:
+    listening = Listening()
+
+    @job(name="producer.listens", hooks=[listening])
+    async def listens() -> None: ...
+
+    def refuse_completions(ack: Callable[..., Verb[Any]]) -> Callable[..., Verb[Any]]:
+        def changed(acks: list[Ack], *patience: str) -> Verb[Any]:
+            if any(each.state is COMPLETED for each in acks):
+                raise StorageRejected("planted")
+            return (yield from ack(acks, *patience))
+
+        return changed
+
+    spoil(monkeypatch, "ack", refuse_completions)
+    made = await app.enqueue(listens.new())
+    await eventually(lambda: len(listening.told) > 1)
+
+    assert listening.told == [
+        ("after", "complete", made.id),
+        ("storage", "the database refused its outcome: planted", made.id),
+    ]
+
+
+async def test_hooks_of_a_job_that_its_own_process_discarded_hear_of_it_once(app: Tenuto, database_url: str) -> None:
+    listening = Listening()
+
+    @job(name="producer.discards", hooks=[listening])
+    async def discards() -> Discard:
+        return Discard("told to")
+
+    made: AnyJob = await app.enqueue(discards.new())
+    await drain(app)
+
+    assert listening.told == [("after", "discard", made.id)]
+    with look_into(database_url) as tables:
+        assert tables.rows("select * from hook_outbox") == []
 
 
 async def test_a_claim_whose_answer_was_lost_is_given_back_and_runs(app: Tenuto, monkeypatch: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import logging
 import time
@@ -53,7 +54,24 @@ async def blocks_in_a_task() -> None:
         group.create_task(below())
 
 
-@pytest.mark.parametrize("worker", [blocks, blocks_in_a_task], ids=["itself", "in a task"])
+@job(name="watchdog.blocks_in_a_chain")
+async def blocks_in_a_chain() -> None:
+    async def first() -> None:
+        await second()
+
+    async def second() -> None:
+        await asyncio.sleep(0)
+        await asyncio.gather(third())
+
+    async def third() -> None:
+        block()
+
+    await first()
+
+
+@pytest.mark.parametrize(
+    "worker", [blocks, blocks_in_a_task, blocks_in_a_chain], ids=["itself", "in a task", "in a chain of coroutines"]
+)
 async def test_the_job_that_blocks_the_event_loop_is_named_with_the_line(
     app: Tenuto, lags: list[dict[str, Any]], worker: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -72,6 +90,48 @@ async def test_the_job_that_blocks_the_event_loop_is_named_with_the_line(
     line = json.loads(caplog.records[0].getMessage())
     assert (line["job"]["worker"], line["where"]) == (worker.definition.name, first["where"])
     assert caplog.records[0].levelno == logging.WARNING
+
+
+def hold() -> None:
+    ctypes.PyDLL(None).usleep(int(BLOCKED * 1e6))  # one call of C that lets no other thread run
+    until = time.monotonic() + 0.2
+    while time.monotonic() < until:
+        pass
+
+
+@job(name="watchdog.holds")
+async def holds() -> None:
+    await asyncio.sleep(0.6)  # so that the loop has given a sign
+    hold()
+
+
+async def test_a_call_of_c_that_keeps_every_thread_from_running_is_told_once_when_it_ends(
+    app: Tenuto, lags: list[dict[str, Any]]
+) -> None:
+    made = await app.enqueue(holds.new())
+    await drain(app)
+    await eventually(lambda: lags)
+
+    (lag,) = lags
+    assert lag["job"].id == made.id
+    assert lag["where"].startswith(__file__)
+    assert lag["where"].endswith("in hold")
+    assert lag["seconds"] > BLOCKED - 0.6
+
+
+async def test_what_held_the_lock_and_is_gone_is_told_without_a_name(lags: list[dict[str, Any]]) -> None:
+    Watchdog("here").look(held=10)
+
+    assert [(lag["seconds"], lag["job"]) for lag in lags] == [(10, None)]
+
+
+async def test_one_block_is_told_once_while_it_lasts_and_once_when_it_is_over(
+    app: Tenuto, lags: list[dict[str, Any]]
+) -> None:
+    await app.enqueue(blocks.new())
+    await drain(app)
+
+    assert [round(lag["seconds"]) for lag in lags] in ([1, 2], [2, 2], [2])
 
 
 async def test_what_is_no_job_is_told_by_its_line(app: Tenuto, lags: list[dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import subprocess
@@ -82,6 +83,20 @@ def die(how: int) -> None:
         os.kill(os.getpid(), -how)
         signal.pause()
     os._exit(how)
+
+
+@in_process
+def crash() -> None:
+    """Reads where nothing is: the system ends the process."""
+    ctypes.string_at(0)
+
+
+@in_process
+def linger(seconds: float) -> tuple[int, float, float]:
+    """Where it ran, from when until when."""
+    began = time.time()
+    time.sleep(seconds)
+    return os.getpid(), began, time.time()
 
 
 @in_process
@@ -258,6 +273,14 @@ def until_told(folder: str) -> None:
     while not mine.cancelled:
         time.sleep(0.01)
     tell(folder, "told")
+
+
+@on_pool
+def until_released(folder: str) -> None:
+    """Runs until somebody says so, whoever cancels it."""
+    tell(folder, "runs")
+    while not os.path.exists(os.path.join(folder, "released")):
+        time.sleep(0.01)
 
 
 @on_pool

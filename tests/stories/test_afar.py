@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ from tenuto.runtime.places import spawned
 from tests.conftest import OpenApp
 from tests.kit import ROOT, drain, eventually, finish, result_of
 from tests.stories import afar_workers as afar
-from tests.stories.test_endings import ended
+from tests.stories import endless
+from tests.stories.test_endings import ended, runs
 
 AnyJob = Job[Any, Any]
 
@@ -209,20 +212,32 @@ async def test_a_cancel_kills_the_process_and_what_the_job_started(there: Tenuto
     await eventually(lambda: all(map(is_gone, pids)), within=2)
 
 
-async def test_a_job_that_kills_its_process_three_times_is_discarded_and_the_99_beside_it_complete(there: Tenuto):
+@pytest.mark.parametrize(
+    ("killer", "how"),
+    [
+        (afar.crash.new, "was killed by SIGSEGV"),
+        (partial(afar.die.new, -signal.SIGKILL), "was killed by SIGKILL"),
+        (partial(afar.die.new, 9), "ended with exit code 9"),
+    ],
+    ids=["segfault", "kill", "exit"],
+)
+async def test_a_job_that_kills_its_process_three_times_is_discarded_and_the_99_beside_it_complete(
+    there: Tenuto, killer: Any, how: str
+):
     jobs = [afar.give_back.new(n) for n in range(99)]
-    killer = afar.die.new(-signal.SIGSEGV)
-    await there.enqueue([*jobs[:50], killer, *jobs[50:]])
+    poison = killer()
+    await there.enqueue([*jobs[:50], poison, *jobs[50:]])
 
-    found = await ended(there, killer)
+    found = await ended(there, poison)
     await drain(there)
 
     assert found.state is DISCARDED
     assert [failure.type for failure in found.errors] == ["ProcessDied", "ProcessDied", "Discard"]
-    assert found.errors[0].message == "the process in which this job ran was killed by SIGSEGV"
-    assert found.errors[-1].message == "its process died 3 times in a row; the last one was killed by SIGSEGV"
-    assert len(await there.find(state="completed", limit=200)) == 99
-    assert all(job.attempt == 1 for job in await there.find(state="completed", limit=200))
+    assert found.errors[0].message == f"the process in which this job ran {how}"
+    assert found.errors[-1].message == f"its process died 3 times in a row; the last one {how}"
+    completed = await there.find(state="completed", limit=200)
+    assert len(completed) == 99
+    assert all(job.attempt == 1 for job in completed)
 
 
 async def test_a_process_that_ends_itself_fails_its_job_and_the_next_attempt_has_another(there: Tenuto):
@@ -257,6 +272,30 @@ async def test_children_are_used_again_and_there_are_no_more_than_jobs_at_once(t
         await drain(there)
 
     assert 1 <= len(children) <= 4
+
+
+async def test_fifty_jobs_on_four_slots_run_four_at_once_and_each_once(there: Tenuto, children: list[int]):
+    flow = Workflow()
+    for n in range(50):
+        flow.add(f"{n}", afar.linger.new(0.05))
+    await finish(there, flow)
+
+    found = [await there.fetch(step) for step in flow.jobs.values()]
+    ran = [await result_of(there, flow, name) for name in flow.jobs]
+    at_once = [sum(began <= start < end for _, began, end in ran) for _, start, _ in ran]
+    assert {(step.state, step.attempt) for step in found} == {(COMPLETED, 1)}
+    assert {pid for pid, _, _ in ran} == set(children)
+    assert max(at_once) <= len(children) <= 4
+
+
+async def test_a_job_that_ends_within_the_grace_of_a_node_that_stops_is_completed(there: Tenuto, open_app: OpenApp):
+    made = await there.enqueue(afar.linger.new(1.0))
+    await runs(there, made)
+
+    await there.stop(grace=10)
+
+    found = await (await open_app()).fetch(made)
+    assert (found.state, found.attempt, found.errors) == (COMPLETED, 1, ())
 
 
 async def test_a_child_is_replaced_after_its_share_of_jobs(
@@ -296,18 +335,48 @@ async def test_children_end_with_their_node_and_a_job_that_outlasts_the_grace_go
     assert (found.state, found.attempt, found.errors) == (AVAILABLE, 0, ())
 
 
-async def test_children_die_with_a_node_that_is_killed(database_url: str, app: Tenuto, tmp_path: Path):
-    program = "import asyncio, sys; from tenuto import Tenuto; from tests.stories import afar_workers; "
-    program += "asyncio.run(Tenuto(sys.argv[1], queues={'afar': 2}, lease=2).work())"
-    node = subprocess.Popen([sys.executable, "-c", program, database_url], cwd=ROOT)  # noqa: ASYNC220
-    await app.enqueue(afar.hold.new(str(tmp_path)))
-    pid, below = await pids_in(tmp_path)
+@contextmanager
+def node_of(url: str, queue: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A node in a process of its own, which ends at the end at the latest."""
+    node = subprocess.Popen([sys.executable, "-m", "tests.stories.node", url, queue], cwd=ROOT)
+    try:
+        yield node
+    finally:
+        node.kill()
+        node.wait()
 
-    node.kill()
-    node.wait()
 
-    await eventually(lambda: is_gone(pid), within=5)
-    psutil.Process(below).kill()  # of a child that died so, what its job started lives on
+@pytest.mark.parametrize(
+    "worker",
+    [endless.in_one_call, endless.in_a_loop_of_c, endless.in_process_async],
+    ids=lambda worker: worker.__name__,
+)
+async def test_children_die_with_a_node_that_is_killed_whatever_they_do(
+    database_url: str, app: Tenuto, worker: Any, tmp_path: Path
+):
+    with node_of(database_url, endless.QUEUE) as node:
+        await app.enqueue(worker.new(str(tmp_path)))
+        began = await eventually((tmp_path / "began").exists) and (tmp_path / "began").read_text()
+        children = [child.pid for child in psutil.Process(node.pid).children()]
+        assert int(began.split()[1]) in children
+
+        node.kill()
+        node.wait()
+
+        await eventually(lambda: all(map(is_gone, children)), within=5)
+
+
+async def test_an_idle_child_ends_with_a_node_that_is_killed(database_url: str, app: Tenuto):
+    with node_of(database_url, afar.QUEUE) as node:
+        await app.enqueue(afar.whose_process.new())
+        await drain(app)
+        children = [child.pid for child in psutil.Process(node.pid).children()]
+        assert children
+
+        node.kill()
+        node.wait()
+
+        await eventually(lambda: all(map(is_gone, children)), within=5)
 
 
 async def test_a_child_that_cannot_start_spends_no_attempt(there: Tenuto, monkeypatch: pytest.MonkeyPatch):

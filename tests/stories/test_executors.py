@@ -11,6 +11,7 @@ import pickletools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tests.conftest import OpenApp
 from tests.kit import eventually, finish, result_of
 from tests.stories import afar_workers as afar
 from tests.stories.test_afar import come_of
-from tests.stories.test_endings import ended, runs
+from tests.stories.test_endings import between, ended, runs
 
 AnyJob = Job[Any, Any]
 
@@ -179,6 +180,24 @@ async def test_a_job_that_times_out_there_keeps_its_slot_until_it_ends(on_thread
 
     assert (found.state, found.errors[-1].kind) == (DISCARDED, "timeout")
     assert (tmp_path / "pids").read_text() == "told"
+
+
+async def test_a_job_in_another_process_is_settled_within_a_second_and_keeps_its_slot_until_it_ends(
+    on_processes: Tenuto, tmp_path: Path
+):
+    made = await on_processes.enqueue(afar.until_released.new(str(tmp_path)))
+    await eventually((tmp_path / "pids").exists)
+
+    await on_processes.cancel(made)
+    found = await ended(on_processes, made)
+
+    assert found.state is CANCELLED
+    assert between(found.cancel_requested_at, found.finished_at) < timedelta(seconds=1)
+    assert on_processes._crew is not None
+    assert on_processes._crew.running == {"pool": 1}
+    (tmp_path / "released").touch()
+    await eventually(lambda: on_processes._crew is not None and on_processes._crew.running == {"pool": 0})
+    assert (await on_processes.fetch(made)).state is CANCELLED
 
 
 async def test_a_job_that_waits_in_the_executor_is_cancelled_before_it_begins(open_app: OpenApp, tmp_path: Path):

@@ -27,7 +27,7 @@ from tenuto.errors import InvalidArgs
 from tenuto.features.hooks import HookState
 from tenuto.hooking import attach_hook, detach_hook
 from tests.conftest import OpenApp
-from tests.kit import LEASE, drain, eventually, until_paused
+from tests.kit import LEASE, Gate, drain, eventually, until_paused
 from tests.storage.tables import look_into
 
 AnyJob = Job[Any, Any]
@@ -278,6 +278,65 @@ async def test_a_hook_that_hangs_does_not_make_a_stopping_node_run_the_job_again
 
     other = await open_app()
     assert (await other.fetch(made)).state == "completed"
+
+
+@job(name="hooks.at_a_gate", hooks=[Audit()])
+async def at_a_gate() -> str:
+    epochs.append(current_job().epoch)
+    await gates[len(epochs) - 1].pass_through()
+    return "v"
+
+
+gates: list[Gate] = []
+epochs: list[int] = []
+
+
+@pytest.fixture
+def two_gates() -> Iterator[tuple[Gate, Gate]]:
+    """Where the first run of that job waits, and where the second."""
+    gates[:], epochs[:] = [Gate(), Gate()], []
+    yield gates[0], gates[1]
+    gates.clear()
+
+
+async def test_an_attempt_of_a_node_that_lost_its_lease_is_told_of_by_nobody(app: Tenuto, two_gates: tuple[Gate, Gate]):
+    first, second = two_gates
+    made = await app.enqueue(at_a_gate.new())
+    await eventually(lambda: first.waiting)
+    assert app._crew is not None
+
+    app._crew.node._fence()
+    await eventually(lambda: second.waiting)
+    before = list(told.get(made.id, []))
+    second.open()
+    await drain(app)
+
+    assert before == []
+    assert told[made.id] == [("complete", "v")]
+
+
+async def test_an_attempt_whose_job_was_taken_away_unseen_is_told_of_and_so_is_the_one_that_counts(
+    app: Tenuto, two_gates: tuple[Gate, Gate], database_url: str
+):
+    first, second = two_gates
+    stale: list[list[str]] = []
+    telemetry.attach(hear := lambda _, payload: stale.append(payload["ids"]), "queue.stale")
+    made = await app.enqueue(at_a_gate.new())
+    await eventually(lambda: first.waiting)
+    with look_into(database_url) as tables:  # as another node does that takes this one for dead
+        tables.execute("update jobs set state = 'available', epoch = epoch + 1 where id = ?", made.id)
+    await eventually(lambda: second.waiting)
+
+    first.open()
+    await eventually(lambda: stale)
+    second.open()
+    await drain(app)
+    telemetry.detach(hear)
+
+    assert told[made.id] == [("complete", "v")] * 2
+    assert stale == [[made.id]]
+    assert len(set(epochs)) == 2, "job.epoch tells the two apart"
+    assert (await app.fetch(made)).state == "completed"
 
 
 # ── before_process ────────────────────────────────────────────────────────────────────────────────

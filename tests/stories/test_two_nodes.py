@@ -133,7 +133,7 @@ async def counted(app: Tenuto, node: str, counter: str) -> int:
 async def test_a_job_that_kills_its_process_is_discarded_and_its_neighbours_complete(app, crew, database_url):
     poison = await app.enqueue(deadly.new(-1))
     await app.enqueue([linger.new(nth, 0.05) for nth in range(60)])
-    await app.enqueue([dwell.new(nth, 0.05) for nth in range(60, 90)])
+    await app.enqueue([dwell.new(nth, 0.05) for nth in range(60, 99)])
 
     deaths = 0
     while (await app.fetch(poison)).state != "discarded":
@@ -144,7 +144,7 @@ async def test_a_job_that_kills_its_process_is_discarded_and_its_neighbours_comp
 
     assert deaths == 3
     assert (await app.fetch(poison)).errors[-1].type == "Poisoned"
-    assert (await app.counts())["default"] == {"completed": 90, "discarded": 1}
+    assert (await app.counts())["default"] == {"completed": 99, "discarded": 1}
     assert len([line for line in crew.log.lines("begin") if line.nth == -1]) == 3
     assert settled_twice(database_url) == {}
 

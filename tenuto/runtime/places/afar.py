@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextvars import copy_context
@@ -10,14 +11,17 @@ from inspect import isawaitable
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
-from tenuto.context import Needs, Running, running
+from tenuto.context import Running, running
 from tenuto.definition import Definition, resolve
 from tenuto.errors import NotHere, UnknownWorker
+from tenuto.features.feature import Feature
 from tenuto.job import Job
-from tenuto.outcome import Cancel, Discard, Failed, Outcome, Snooze, outcome_of
+from tenuto.outcome import Cancel, Discard, Failed, Outcome, Snooze, outcome_of, settle
 from tenuto.runtime.places.children import Children
-from tenuto.runtime.places.parcel import pack_outcome, unpack
+from tenuto.runtime.places.envelope import NEEDS, OUTCOME, closed, opened
+from tenuto.runtime.places.parcel import Answer, pack_answer, pack_outcome, unpack, unpack_needs
 from tenuto.runtime.places.pool import Returned, Threads, called
+from tenuto.tagged import SEALED
 
 AnyJob = Job[Any, Any]
 
@@ -50,6 +54,10 @@ async def no_store(job: AnyJob, text: str) -> None:
     raise NotHere("store_result()")
 
 
+def keep(answer: str) -> None:
+    """Nobody can be told before the attempt's hooks have been."""
+
+
 # ── the attempt ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -67,12 +75,15 @@ class Place:
         self._thread.start()
         Children.contain(self.loop)
 
-    def run(self, text: str, doors: Doors, signal: Any = None) -> str:
-        """One attempt from its text to that of its outcome. Never raises what the job raises."""
+    def run(self, text: str, doors: Doors, signal: Any = None, answered: Callable[[str], None] = keep) -> str:
+        """One attempt from its text to that of its answer, which `answered` is given before after-hooks are told.
+
+        Never raises what the job raises.
+        """
         job, needs, module = unpack(text)
         if signal is not None:
             job = job.replace(signal=signal)
-        ended = asyncio.run_coroutine_threadsafe(self._come_to(job, needs, module, doors), self.loop)
+        ended = asyncio.run_coroutine_threadsafe(self._answer(job, needs, module, doors, answered), self.loop)
         ended.add_done_callback(lambda _: self._acts.put(None))
         while (act := self._acts.get()) is not None:
             act()
@@ -91,14 +102,28 @@ class Place:
             task.cancel()
         self.loop.call_soon(self.loop.stop)
 
-    async def _come_to(self, job: AnyJob, needs: Needs, module: str, doors: Doors) -> str:
+    async def _answer(self, job: AnyJob, needs: str, module: str, doors: Doors, answered: Callable[[str], None]) -> str:
+        outcome, seconds = await self._come_to(job, needs, module, doors)
+        hooks = () if _is_for_the_node(job, seconds) else _observing(job)
+        text = pack_answer(Answer(await _packed(job, needs, outcome), seconds, is_told=bool(hooks)))
+        if hooks:
+            answered(text)
+            ack = settle(job, outcome)
+            for feature in hooks:
+                await feature.after_settle(job, outcome, ack)
+        return text
+
+    async def _come_to(self, job: AnyJob, needs: str, module: str, doors: Doors) -> tuple[Outcome, float]:
+        began = time.monotonic()
         try:
             definition = found(job.worker, module)
-            running.set(Running(job, doors.app, needs, doors.has_step, doors.store_result, self.loop, self._hooks))
+            may_read = unpack_needs(await opened(job, NEEDS, needs) if needs.startswith(SEALED) else needs)
+            running.set(Running(job, doors.app, may_read, doors.has_step, doors.store_result, self.loop, self._hooks))
+            began = time.monotonic()
             outcome = await definition.pipeline(self._innermost(definition))(job)
         except BaseException as error:  # noqa: BLE001 - user code: whatever it raises is this job's outcome
             outcome = error if isinstance(error, Snooze | Cancel | Discard) else Failed(error)
-        return pack_outcome(outcome)
+        return outcome, time.monotonic() - began
 
     def _innermost(self, definition: Definition) -> Callable[[AnyJob], Awaitable[Outcome]]:
         async def on_loop(job: AnyJob) -> Outcome:
@@ -118,6 +143,31 @@ class Place:
         context = copy_context()
         self._acts.put(lambda: answer.set_result(called(lambda: context.run(act))))
         return await asyncio.wrap_future(answer)
+
+
+def _is_for_the_node(job: AnyJob, seconds: float) -> bool:
+    """Whether its node ends the attempt otherwise than it ended here, as far as can be seen: told to stop, or late."""
+    is_late = job.timeout is not None and seconds > job.timeout.total_seconds()
+    return is_late or job.cancelled
+
+
+def _observing(job: AnyJob) -> tuple[Feature, ...]:
+    """What tells the after-hooks of its worker; nothing where that was not found."""
+    try:
+        return resolve(job.worker).observing
+    except UnknownWorker:
+        return ()
+
+
+async def _packed(job: AnyJob, needs: str, outcome: Outcome) -> str:
+    """The text of an outcome, sealed where what the attempt was sent is; why it cannot be sealed is no secret."""
+    text = pack_outcome(outcome)
+    if not needs.startswith(SEALED):
+        return text
+    try:
+        return await closed(job, OUTCOME, text)
+    except BaseException as error:  # noqa: BLE001 - a provider of keys is user code
+        return pack_outcome(Failed(error))
 
 
 def found(worker: str, module: str) -> Definition:
@@ -146,7 +196,7 @@ class Call:
         return Call, (self._text,)
 
     def __call__(self) -> str:
-        """The text of what the attempt came to."""
+        """The text of its answer."""
         place = Place()
         try:
             if self._mine is None:

@@ -48,9 +48,10 @@ def main(fd: int) -> None:
     place = Place()
     doors = Doors(NoApp(app), line.has_step, line.store_result)
     while (text := line.jobs.get()) is not None:
-        outcome = place.run(text, doors)
+        answer = place.run(text, doors, answered=line.send_early)
         _flush()
-        line.send("ended", outcome)
+        line.send("ended", None if line.is_answered else answer)
+        line.is_answered = False
 
 
 # ── the line ──────────────────────────────────────────────────────────────────────────────────────
@@ -67,12 +68,18 @@ class Line:
         self._asked: dict[int, Future[Any]] = {}
         self._numbers = count()
         self._is_busy = False
+        self.is_answered = False  # whether the job under way was sent early
 
     def send(self, *message: Any) -> None:
         """Send one message; to a node that is gone it goes nowhere."""
         self._is_busy = self._is_busy and message[0] != "ended"
         with self._sending, contextlib.suppress(OSError):
             self._line.sendall(frame(list(message)))
+
+    def send_early(self, answer: str) -> None:
+        """Send what the job came to, while its after-hooks are still to be told."""
+        self.is_answered = True
+        self.send("came to", answer)
 
     def receive(self) -> list[Any] | None:
         """The next message, or None when the node has closed the line or is gone."""

@@ -15,13 +15,16 @@ from tenuto.context import running
 from tenuto.definition import Definition, registered
 from tenuto.errors import ConfigError, InvalidJob, JobTimedOut, ProcessDied
 from tenuto.features.feature import Process
+from tenuto.features.hooks import told_elsewhere
 from tenuto.job import Job
 from tenuto.options import check_place
-from tenuto.outcome import Discard, Outcome, PutBack
+from tenuto.outcome import Discard, Failed, Outcome, PutBack
 from tenuto.runtime.places.afar import Call
-from tenuto.runtime.places.parcel import pack, unpack_outcome
+from tenuto.runtime.places.envelope import NEEDS, OUTCOME, ask_for_keys, closed, opened
+from tenuto.runtime.places.parcel import Answer, pack, pack_needs, unpack_answer, unpack_outcome
 from tenuto.runtime.places.pool import Threads
 from tenuto.runtime.places.spawned import Spawned, through
+from tenuto.tagged import SEALED
 
 PROCESS: Final = "process"
 DEATHS: Final = 3  # of its process in a row, and the job is discarded: it is what kills
@@ -55,17 +58,18 @@ class Elsewhere:
 
     # ── in a child ──
 
-    async def _in_child(self, definition: Definition, job: AnyJob, begun: Callable[[], None]) -> Outcome:
+    async def _in_child(self, definition: Definition, job: AnyJob, clock: "_Clock") -> Outcome:
         mine = running.get()
-        text = pack(job, mine.needs, definition.module)
+        text = pack(job, pack_needs(mine.needs), definition.module)
         try:
             child = await self._children.take()
         except (OSError, ProcessDied) as error:  # nobody here can run it now
             telemetry.emit("service.exception", service="children", error=error)
             return PutBack(PUT_BACK)
-        begun()
+        clock.begin()
         try:
-            return unpack_outcome(await child.run(text, mine))
+            answer = unpack_answer(await child.run(text, mine, clock.stop))
+            return _heard(job, answer, unpack_outcome(answer.outcome))
         except ProcessDied as death:
             if _deaths(job) + 1 < DEATHS:
                 raise
@@ -75,27 +79,27 @@ class Elsewhere:
 
     # ── on an executor ──
 
-    async def _on_executor(self, definition: Definition, job: AnyJob, begun: Callable[[], None]) -> Outcome:
+    async def _on_executor(self, definition: Definition, job: AnyJob, clock: "_Clock") -> Outcome:
         mine = running.get()
         executor = self._executors.get(definition.runs_in or "")
         if executor is None:  # the job was put into a queue of this node, and another has the executor
             telemetry.emit("job.put_back", job=job, delay=PUT_BACK.total_seconds())
             return PutBack(PUT_BACK)
-        call = Call(pack(job, mine.needs, definition.module), mine)
+        call = Call(pack(job, await closed(job, NEEDS, pack_needs(mine.needs)), definition.module), mine)
         futures: list[Future[str]] = []
-        work = asyncio.ensure_future(self._submitted(partial(executor.submit, call), futures, begun))
+        work = asyncio.ensure_future(self._submitted(partial(executor.submit, call), futures, clock.begin))
         self._works.add(work)
         work.add_done_callback(self._works.discard)
         try:
-            return unpack_outcome(await asyncio.shield(work))
+            return await _returned(job, unpack_answer(await asyncio.shield(work)))
         except asyncio.CancelledError:
             if job.signal is not None:
                 job.signal.cancelled = True  # heard where the executor is of this process
             for future in futures:
                 future.cancel()  # it may not have begun
             await through(asyncio.wait([work]))  # it cannot be ended from outside: its slot is its own
-            if not work.cancelled():
-                work.exception()  # nobody asks for it
+            if not work.cancelled() and work.exception() is None:
+                clock.ended_in_time(unpack_answer(work.result()))
             raise
 
     async def _submitted(
@@ -116,24 +120,63 @@ def _deaths(job: AnyJob) -> int:
     return kinds.index(False) if False in kinds else len(kinds)
 
 
-async def _timed(run: Callable[[AnyJob, Callable[[], None]], Awaitable[Outcome]], job: AnyJob) -> Outcome:
-    """Run it within its timeout, which counts from when it calls `begun`. Raises JobTimedOut."""
-    if job.timeout is None:
-        return await run(job, lambda: None)
-    limit, loop = job.timeout.total_seconds(), asyncio.get_running_loop()
+async def _returned(job: AnyJob, answer: Answer) -> Outcome:
+    """The outcome that an executor gave back. Raises NotSealed, KeyUnavailable, SealBroken and Undecodable."""
+    text = answer.outcome
+    if not text.startswith(SEALED) and isinstance(failed := unpack_outcome(text), Failed):  # it may have had no keys
+        return _heard(job, answer, failed)
+    return _heard(job, answer, unpack_outcome(await opened(job, OUTCOME, text)))
 
-    def begun() -> None:
+
+def _heard(job: AnyJob, answer: Answer, outcome: Outcome) -> Outcome:
+    if answer.is_told:
+        told_elsewhere(job)
+    return outcome
+
+
+# ── in time ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Clock:
+    """The timeout of one attempt, which counts from when its process begins until it ends; not for its after-hooks."""
+
+    def __init__(self, limit: float | None) -> None:
+        self.limit = limit
+        self.timer = asyncio.timeout(None)
+        self.answer: Answer | None = None  # that came in time, though it was known too late
+
+    def begin(self) -> None:
+        """It runs now."""
+        if self.limit is not None:
+            self._set(asyncio.get_running_loop().time() + self.limit)
+
+    def stop(self) -> None:
+        """It has ended."""
+        self._set(None)
+
+    def _set(self, when: float | None) -> None:
         with suppress(RuntimeError):  # it is over already
-            timer.reschedule(loop.time() + limit)
+            self.timer.reschedule(when)
 
-    timer = asyncio.timeout(None)
+    def ended_in_time(self, answer: Answer) -> None:
+        """Keep an answer that came after the limit, if it was the after-hooks that took so long."""
+        if self.limit is not None and answer.seconds <= self.limit:
+            self.answer = answer
+
+
+async def _timed(run: Callable[[AnyJob, _Clock], Awaitable[Outcome]], job: AnyJob) -> Outcome:
+    """Run it within its timeout. Raises JobTimedOut."""
+    await ask_for_keys(job)
+    clock = _Clock(None if job.timeout is None else job.timeout.total_seconds())
     try:
-        async with timer:
-            return await run(job, begun)
+        async with clock.timer:
+            return await run(job, clock)
     except TimeoutError:
-        if timer.expired():
-            raise JobTimedOut(limit) from None
-        raise
+        if not clock.timer.expired():
+            raise
+        if clock.answer is not None:
+            return await _returned(job, clock.answer)
+        raise JobTimedOut(clock.limit or 0) from None
 
 
 # ── at the start ──────────────────────────────────────────────────────────────────────────────────

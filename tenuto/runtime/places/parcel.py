@@ -2,12 +2,13 @@
 
 import struct
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from tenuto import codec
 from tenuto.context import Needs
 from tenuto.errors import CodecError, RaisedElsewhere, ResultTooLarge, TooLarge, UnencodableResult
 from tenuto.failure import as_text, entry, failures, name_of, said, trace_of
+from tenuto.features.recorded import Recording
 from tenuto.job import Job, JobState, Signal
 from tenuto.outcome import (
     DONE,
@@ -32,12 +33,25 @@ HEAD_SIZE: Final = _HEAD.size
 # ── there ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def pack(job: AnyJob, needs: Needs, module: str) -> str:
-    """One attempt as text: its job, what its step may read, and the module that defines its worker."""
+class Parcel(NamedTuple):
+    """One attempt on its way: its job, the text of what its step may read, and the module that defines its worker."""
+
+    job: AnyJob
+    needs: str
+    module: str
+
+
+def pack(job: AnyJob, needs: str, module: str) -> str:
+    """One attempt as text; `needs` is what `pack_needs` made, which may be sealed by now."""
     fields = {name: value for name, value in vars(job).items() if name not in _STAYS}
     fields |= {"state": job.state.value, "tags": list(job.tags), "errors": as_text(job.errors)}
     fields |= {"args": codec.encode(job.args), "meta": codec.encode(_meta(job.meta))}  # as text: depth is bounded
-    return codec.encode({"job": fields, "results": needs.results, "own": needs.own, "module": module})
+    return codec.encode({"job": fields, "needs": needs, "module": module})
+
+
+def pack_needs(needs: Needs) -> str:
+    """What a step may read, as text."""
+    return codec.encode({"results": needs.results, "own": needs.own})
 
 
 def _meta(meta: Any) -> dict[str, Any]:
@@ -45,14 +59,19 @@ def _meta(meta: Any) -> dict[str, Any]:
     return dict(cast("Mapping[str, Any]", meta)) if isinstance(meta, Mapping) else {}
 
 
-def unpack(text: str) -> tuple[AnyJob, Needs, str]:
-    """The job, its needs and the module of its worker. Raises Undecodable."""
+def unpack(text: str) -> Parcel:
+    """The attempt. Raises Undecodable."""
     found = codec.decode(text)
     fields = found["job"]
     read = {"args": codec.decode(fields["args"]), "meta": codec.decode(fields["meta"])}
     read |= {"state": JobState(fields["state"]), "tags": tuple(fields["tags"]), "errors": failures(fields["errors"])}
     job: AnyJob = Job.of({**fields, **read, "signal": Signal()})
-    return job, Needs(results=found["results"], own=found["own"]), found["module"]
+    return Parcel(job, found["needs"], found["module"])
+
+
+def unpack_needs(text: str) -> Needs:
+    """What `pack_needs` was given. Raises Undecodable."""
+    return Needs(**codec.decode(text))
 
 
 # ── and back ──────────────────────────────────────────────────────────────────────────────────────
@@ -64,21 +83,22 @@ def pack_outcome(outcome: Outcome) -> str:
         case Done():
             return codec.encode(["done"])
         case Record(value):
-            return _packed_value(value)
+            return _packed_value(value, outcome.recorded)
         case Snooze():
             return codec.encode(["snooze", outcome.delay])
-        case Cancel() | Discard():
-            kind = "cancel" if isinstance(outcome, Cancel) else "discard"
-            return codec.encode([kind, clean(said(outcome.reason))])
+        case Cancel():
+            return codec.encode(["cancel", clean(said(outcome.reason))])
+        case Discard():
+            return codec.encode(["discard", clean(said(outcome.reason)), outcome.name])
         case Failed(error):
             return _packed_error(error)
         case _:
             return _packed_error(TypeError(f"{type(outcome).__name__} is no outcome of an attempt in another process"))
 
 
-def _packed_value(value: Any) -> str:
+def _packed_value(value: Any, recorded: str | None) -> str:
     try:
-        return codec.encode(["value", encode_result(value)])
+        return codec.encode(["value", encode_result(value), recorded])
     except ResultTooLarge as fault:
         return codec.encode(["too large", fault.what, fault.size, fault.limit])
     except UnencodableResult as fault:
@@ -94,14 +114,16 @@ def unpack_outcome(text: str) -> Outcome:
     """What `pack_outcome` was given. An exception comes as RaisedElsewhere. Raises Undecodable."""
     kind, *rest = codec.decode(text)
     match kind, rest:
-        case "value", [value]:
-            return Record(codec.decode(value))
+        case "value", [value, recorded]:
+            return Record(codec.decode(value)) if recorded is None else Recording(codec.decode(value), recorded)
         case "snooze", [delay]:
             return Snooze(delay)
         case "cancel", [reason]:
             return Cancel(reason)
-        case "discard", [reason]:
-            return Discard(reason)
+        case "discard", [reason, name]:
+            discard = Discard(reason)
+            discard.name = name
+            return discard
         case "failed", [original, message, traceback]:
             return Failed(RaisedElsewhere(original, message, traceback))
         case (("too large" | "unencodable"), _):
@@ -113,6 +135,24 @@ def unpack_outcome(text: str) -> Outcome:
 def _fault(kind: str, rest: list[Any]) -> CodecError:
     """What stands in the place of a value that could not travel; a job that keeps nothing never looks at it."""
     return ResultTooLarge(*rest) if kind == "too large" else UnencodableResult(*rest)
+
+
+class Answer(NamedTuple):
+    """What comes back of an attempt: the text of its outcome, and what its node has to know beside that."""
+
+    outcome: str  # as `pack_outcome` made it, which may be sealed by now
+    seconds: float  # that its process took
+    is_told: bool  # whether its after-hooks were told there
+
+
+def pack_answer(answer: Answer) -> str:
+    """An answer as text."""
+    return codec.encode(list(answer))
+
+
+def unpack_answer(text: str) -> Answer:
+    """What `pack_answer` was given. Raises Undecodable."""
+    return Answer(*codec.decode(text))
 
 
 # ── on a line ─────────────────────────────────────────────────────────────────────────────────────

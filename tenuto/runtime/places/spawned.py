@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, Final, Self
 
@@ -81,24 +81,31 @@ class Child:
         """Whether it was not seen to end."""
         return not self._code.done()
 
-    async def run(self, text: str, mine: Running) -> str:
-        """Run one attempt, from its text to that of its outcome. Raises ProcessDied.
+    async def run(self, text: str, mine: Running, over: Callable[[], None]) -> str:
+        """Run one attempt, from its text to that of its answer. Raises ProcessDied.
 
-        Cancelled, it kills the process, and ends when that is gone.
+        Cancelled, it kills the process, and ends when that is gone. `over` is called when only after-hooks are still
+        told there; from then on the answer stands, whatever becomes of them.
         """
         self.jobs += 1
+        answer: str | None = None
         try:
             await self.send("run", text)
             while True:
                 kind, *rest = await self.receive()
                 if kind == "ended":
-                    outcome: str = rest[0]
-                    return outcome
-                number, what, given = rest
-                await self.send("answer", number, *await _answer(mine, what, given))
+                    return str(rest[0]) if answer is None else answer
+                if kind == "came to":
+                    answer = rest[0]
+                    over()
+                else:
+                    number, what, given = rest
+                    await self.send("answer", number, *await _answer(mine, what, given))
         except BaseException:
             await through(self.kill())
-            raise
+            if answer is None:
+                raise
+            return answer
 
     async def send(self, *message: Any) -> None:
         """Send one message. That nobody reads it any more is seen by who waits for the answer."""

@@ -13,7 +13,7 @@ from tenuto.runtime.services.service import Service
 from tenuto.storage import upkeep
 from tenuto.storage.database import Hint
 
-SOON: Final = 0.25  # seconds: another process wrote something, of which nothing more is known
+SOON: Final = 0.1  # seconds: another process wrote something, of which nothing more is known
 
 
 class Poller(Service):
