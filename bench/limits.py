@@ -91,7 +91,7 @@ async def freed(asked: Asked) -> Figures:
         await app.queue(QUEUE).limit(asked.limit)
         for _ in range(PROCESSES):
             crew.work(slots=SLOTS)
-        await _nodes(app, PROCESSES + 1)
+        await _nodes(app, PROCESSES)
         with looking(asked.url) as looks:
             await app.enqueue([linger.new(n, 0.02 + n % 7 * 0.005) for n in range(asked.jobs)])
             await _completed(app, asked.jobs)
@@ -145,7 +145,7 @@ async def beside(asked: Asked) -> Figures:
             await app.enqueue([share.new(n, MANY, 0.01) for n in range(first, min(first + CHUNK, asked.stored))])
         for _ in range(2):
             crew.work(slots=SLOTS)
-        await _nodes(app, 3)
+        await _nodes(app, 2)
         waits: list[float] = []
         for n in range(asked.jobs):
             made = await app.enqueue(share.new(-n - 1, LONE, 0.0))
