@@ -335,11 +335,13 @@ async def test_jobs_of_no_partition_have_their_turn_among_many_partitions(clock)
     claimer = await Claimer(clock).start(DAY)
     await limit(clock, limit=1)
     lone = plain(1)
-    await clock.run(store.enqueue, [job for nth in range(60) for job in keyed(10, f"{nth:02}", scheduled_at=NOON)])
+    await clock.run(
+        store.enqueue, [job for nth in range(59) for job in keyed(10, f"{nth:02}", scheduled_at=NOON - MINUTE)]
+    )
     await clock.run(store.enqueue, lone)
     claimed: list[str] = []
 
-    for _ in range(61):
+    for _ in range(60):
         clock.now += 0.3 * SECOND
         ((job,), _) = await take(claimer)
         await claimer.give_back(settle(job, DONE))
