@@ -114,6 +114,23 @@ def _start() -> list[Goal]:
     ]
 
 
+def _limits(database: str) -> list[Goal]:
+    """What is true of queues with limits, on both databases."""
+    held, freed, died, beside_many = (f"{database} {name}" for name in ("held", "freed", "died", "beside"))
+    rates = {f"{database} {name}": "kept within 5 %" for name in ("paced", "shares")}
+    drains = {f"{database} capped {limit}": f"{database} drain {limit}" for limit in (100, 1000)}
+    return [
+        Goal(held, "never more than 3", own(held, "most"), at_most=3, shows="{:.0f}", is_sized=True),
+        Goal(freed, "p99 ≤ 100 ms", own(freed, "p99"), at_most=100, shows=MILLISECONDS, is_sized=True),
+        Goal(died, "≤ lease + 5 s", own(died, "late"), at_most=5, shows="lease + " + SECONDS, is_sized=True),
+        Goal(
+            *(beside_many, "every one ≤ 1 s", own(beside_many, "max")), at_most=1000, shows=MILLISECONDS, is_sized=True
+        ),
+        *(Goal(key, text, own(key, "off"), at_most=5, shows=PERCENT, is_sized=True) for key, text in rates.items()),
+        *(Goal(key, "≥ half of a plain queue's", over(key, plain), at_least=0.5) for key, plain in drains.items()),
+    ]
+
+
 GOALS: Final = (
     *(goal for limit, least in ((10, 4_000), (100, 14_000), (1000, 20_000)) for goal in _drain(limit, least)),
     Goal("sqlite drain 100", "≥ 18,000 a second", own("sqlite drain 100"), at_least=18_000, shows=RATE),
@@ -159,4 +176,6 @@ GOALS: Final = (
         at_most=1.2,
         is_sized=True,
     ),
+    *_limits("postgresql"),
+    *_limits("sqlite"),
 )

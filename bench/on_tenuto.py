@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 import tenuto
-from bench import scale
+from bench import limits, scale
 from bench.deeds import (
     CHUNK,
     QUEUE,
@@ -182,6 +182,7 @@ def _run(scenario: Callable[[Asked], Coroutine[Any, Any, Figures]], asked: Asked
 OFFERED: Final = (
     *(bulk, single, callers, drain, start, nolisten, open, life, diamonds, mixed),
     *(scale.fanin, scale.large, scale.backlog, scale.memory, scale.growth, scale.idle, scale.processes, scale.node),
+    *(limits.held, limits.freed, limits.died, limits.beside, limits.paced, limits.shares, limits.capped, limits.claims),
     pinned,
 )
 REFUSED: Final = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 Database = Literal["postgresql", "sqlite", "redis"]
 
@@ -296,6 +296,37 @@ def _at_size(database: Database) -> list[Case]:
     ]
 
 
+def _limits(database: Database) -> list[Case]:
+    """Queues with limits over all nodes; all but the last three by four processes."""
+
+    def case(name: str, title: str, shows: str, compares: str, limit: int = 3, **options: float) -> Case:
+        scenario = name.partition(" ")[0]
+        full_only: dict[str, Any] = {"alone": True, "only_full": True, "is_sized": True, "patience": 900}
+        return Case(name, title, database, scenario, limit, options, shows=shows, compares=compares, **full_only)
+
+    waiting = "a claim of ten of 100,000 jobs in {width} partitions"
+    return [
+        case("held", "a limit of 3, held in turmoil by {jobs} jobs", _HELD, "most", jobs=1000),
+        case("freed", "a freed slot of 3 → taken", LATENCY, "p99", jobs=2000),
+        case("died", "a killed node's 3 slots → taken", "{late:.1f} s beyond its lease", "late", jobs=5, seconds=5),
+        case(
+            "beside", "enqueue → start beside {stored} of another partition", LATENCY, "p99", jobs=100, stored=100_000
+        ),
+        case("paced", "100 a second for a minute", "{starts:,.0f} starts, {off:.1f} % off", "off", seconds=60),
+        case("shares", "6 a minute of each of {jobs} partitions", _SHARES, "off", jobs=1000, seconds=60),
+        case("claims 1", waiting, LATENCY, "p99", limit=1000, jobs=1000, stored=100_000, width=1),
+        case("claims 10000", waiting, LATENCY, "p99", limit=1000, jobs=1000, stored=100_000, width=10_000),
+        *(
+            Case(f"capped {most}", _CAPPED, database, "capped", most, alone=True, only_full=True)
+            for most in (100, 1000)
+        ),
+    ]
+
+
+_HELD: Final = "{most:.0f} at most, in {starts:,.0f} starts, {looks:,.0f} looks and {kill:.0f} deaths"
+_SHARES: Final = "{starts:,.0f} starts, {off:.1f} % off, {most:.0f} of one in {took:.0f} s"
+_CAPPED: Final = "drain, limited over all nodes to as many as its slots"
+
 _PINNED: Final = Case(
     *("pinned", "claims beside a transaction that never ends", "postgresql", "pinned"),
     options={"rate": 2000, "seconds": 600},
@@ -324,8 +355,11 @@ _QUICK_ON_SQLITE: Final = {"bulk", "drain 100", "start", "diamonds"}
 
 def _on_sqlite() -> list[Case]:
     """SQLite's cases; a quick run has few of them."""
-    cases = [*_common("sqlite"), *_at_size("sqlite")]
+    cases = [*_common("sqlite"), *_at_size("sqlite"), *_limits("sqlite")]
     return [case if case.name in _QUICK_ON_SQLITE else replace(case, only_full=True) for case in cases]
 
 
-CASES: Final = (*_common("postgresql"), _NOLISTEN, _NOT_YET, *_at_size("postgresql"), _PINNED, *_on_sqlite())
+CASES: Final = (
+    *(*_common("postgresql"), _NOLISTEN, _NOT_YET, *_at_size("postgresql"), _PINNED, *_limits("postgresql")),
+    *_on_sqlite(),
+)

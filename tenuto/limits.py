@@ -184,7 +184,8 @@ def check_limits(limits: Limits) -> Limits:
 
 def _check_whole(what: str, number: Any) -> None:
     if type(number) is not int or not 1 <= number <= MOST_AT_ONCE:
-        raise InvalidLimit(f"{what}={number!r:.80} is out of range: a whole number, 1 to {MOST_AT_ONCE:,}")
+        instead = "; to run nothing, pause the queue" if number == 0 else ""
+        raise InvalidLimit(f"{what}={number!r:.80} is out of range: a whole number, 1 to {MOST_AT_ONCE:,}{instead}")
 
 
 def _length(per: Any) -> timedelta | None:

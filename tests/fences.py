@@ -424,6 +424,13 @@ FENCES = [
         "tests/stories/test_limits.py::test_a_slot_that_one_node_frees_is_taken_by_another_at_once",
     ),
     Fence(
+        "A clock that is set back costs a rate no more than one bucket",
+        f"{SQL}/cap_rates.sql",
+        r"where (r\.)?queue = ",
+        "where false and queue = ",
+        "tests/storage/test_limited.py::test_a_clock_that_is_set_back_costs_a_rate_no_more_than_one_bucket",
+    ),
+    Fence(
         "A node that sleeps with a queue's limits in hand holds it up for seconds",
         "storage/sql/postgres/lock_limits.sql",
         r"'5s'",

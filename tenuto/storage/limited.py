@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from tenuto.job import Signal
@@ -35,6 +35,7 @@ class Partition(NamedTuple):
     free: int
     room: int  # of the whole queue
     has_keys: bool  # whether jobs of any partition are due in the queue
+    at: datetime  # when that was so
 
 
 class _Held(NamedTuple):
@@ -44,7 +45,12 @@ class _Held(NamedTuple):
     limits: Limits
     debt: int
     turn: str
-    is_overdue: bool
+    is_overdue: bool  # whether it is time to look at what may hide: jobs of no partition behind others, wrong buckets
+
+    @property
+    def is_overdrawn(self) -> bool:
+        """Whether its bucket owes more than an empty one does: the clock was set back, or the rate changed."""
+        return self.limits.rate is not None and self.debt > self.limits.rate.most_debt
 
     def room(self, demand: int) -> int:
         rate = self.limits.rate
@@ -63,6 +69,8 @@ def claim(queue: str, demand: int, producer: str, node: str) -> Verb[Taken]:
     held = yield from _hold(queue)
     if held is None:
         return Taken((yield from store.claim(queue, demand, producer, node)))
+    if held.limits.partition_rate and held.is_overdue:
+        yield from _cap_rates(queue, held.limits.partition_rate)
     room, rows = held.room(demand), list[Row]()
     wait: timedelta | None = AT_ONCE
     for _ in range(LAPS):
@@ -70,8 +78,8 @@ def claim(queue: str, demand: int, producer: str, node: str) -> Verb[Taken]:
         share = _share(found)
         taken = yield from _take(held, found, share, producer, node)
         turn = _last_served(taken, found, held.turn)
-        looked = held.is_overdue and bool(found) and found[0].has_keys
-        yield from _spend(held, turn, taken, looked=looked)
+        looked = held.is_overdue and _is_turn_of_none(found) and found[0].has_keys
+        yield from _spend(held, turn, taken, began=found[0].at if looked else None)
         held = held._replace(turn=turn, is_overdue=held.is_overdue and not looked)
         rows += taken
         if not found or len(taken) >= found[0].room or not (_is_more(taken, share) or _is_cut(found)):
@@ -97,10 +105,10 @@ def claim_suspect(queue: str, producer: str, node: str) -> Verb[list[AnyJob]]:
 
 def _hold(queue: str) -> Verb[_Held | None]:
     """The limits of a queue, which nobody else claims from until the transaction ends; None where it has none."""
-    for text, debt, turn, is_overdue in (yield call("lock_limits", queue=queue, patience=PATIENCE)):
+    for text, *rest in (yield call("lock_limits", queue=queue, patience=PATIENCE)):
         limits = Limits.decode(text)
         if any(limits):
-            return _Held(queue, limits, debt, turn, is_overdue)
+            return _Held(queue, limits, *rest)
     return None
 
 
@@ -136,7 +144,7 @@ def _take(held: _Held, found: Sequence[Partition], share: int, producer: str, no
     asked = [{"key": one.key, "nth": one.nth, "take": min(one.free, share)} for one in found if one.free > 0]
     if not asked:
         return []
-    is_deep = held.is_overdue or not found[0].has_keys
+    is_deep = not found[0].has_keys or (held.is_overdue and _is_turn_of_none(found))
     inputs: dict[str, Any] = {"queue": held.queue, "partitions": asked, "room": found[0].room, "is_deep": is_deep}
     return (yield call("claim_limited", **inputs, producer=producer, node=node))
 
@@ -154,6 +162,11 @@ def _is_more(rows: Sequence[Row], share: int) -> bool:
     return bool(rows) and max(Counter(map(_key, rows)).values()) >= share
 
 
+def _is_turn_of_none(found: Sequence[Partition]) -> bool:
+    """Whether a job of no partition would be among those that are taken, if there is one."""
+    return any(one.key == NONE for one in [one for one in found if one.free > 0][: found[0].room if found else 0])
+
+
 def _is_cut(found: Sequence[Partition]) -> bool:
     """Whether there may be more partitions behind the last, which may start nothing."""
     return bool(found) and found[-1].free <= 0
@@ -163,17 +176,22 @@ def _key(row: Row) -> str:
     return row[-1] or NONE
 
 
-def _spend(held: _Held, turn: str, rows: Sequence[Row], *, looked: bool = False) -> Verb[None]:
-    """Take the tokens of what was started, and keep whose turn it was."""
+def _spend(held: _Held, turn: str, rows: Sequence[Row], began: datetime | None = None) -> Verb[None]:
+    """Take the tokens of what was started, keep whose turn it was, and when a look behind all others began."""
     starts, rate, each = len(rows), held.limits.rate, held.limits.partition_rate
-    if not (starts or looked or turn != held.turn):
+    if not (starts or began or held.is_overdrawn or turn != held.turn):
         return
     cost, most = (rate.cost(starts), rate.most_debt) if rate else (0, 0)
-    yield call("spend_limits", queue=held.queue, cost=cost, most_debt=most, turn=turn, looked=looked)
+    yield call("spend_limits", queue=held.queue, cost=cost, most_debt=most, turn=turn, began=began)
     if each and starts:
         served = Counter(map(_key, rows))
         costs = [{"key": key, "cost": each.cost(served[key])} for key in sorted(served)]
         yield call("spend_rates", queue=held.queue, costs=costs, most_debt=each.most_debt)
+
+
+def _cap_rates(queue: str, each: Rate) -> Verb[None]:
+    """No bucket of a partition owes more than an empty one: the clock may have been set back, or the rate changed."""
+    yield call("cap_rates", queue=queue, most_debt=each.most_debt)
 
 
 def _wait(held: _Held, demand: int, taken: int) -> Verb[timedelta | None]:
@@ -183,10 +201,12 @@ def _wait(held: _Held, demand: int, taken: int) -> Verb[timedelta | None]:
     rate, each = held.limits.rate, held.limits.partition_rate
     waits: list[timedelta] = []
     if rate is not None and taken >= held.room(demand):
-        waits.append(rate.wait(held.debt + rate.cost(taken)))
+        waits.append(rate.wait(min(held.debt, rate.most_debt) + rate.cost(taken)))
     if each is not None:
         rows = yield call("next_token", queue=held.queue, enough=each.enough)
-        waits += [each.wait(debt) for (debt,) in rows]
+        waits += [each.wait(min(debt, each.most_debt)) for (debt,) in rows]
+        if any(debt > each.most_debt for (debt,) in rows):
+            yield from _cap_rates(held.queue, each)
     return max(waits, default=None)
 
 

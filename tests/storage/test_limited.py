@@ -37,6 +37,11 @@ async def limit(database: Database, queue: str = "default", **limits: Any) -> No
     await database.run(limited.configure, {queue: Limits(**limits)})
 
 
+async def pace(database: Database, rate: Rate, *, of_each: bool) -> None:
+    """The queue has this rate, or each of its partitions."""
+    await database.run(limited.configure, {"default": Limits(partition_rate=rate) if of_each else Limits(rate=rate)})
+
+
 async def take(claimer: Claimer, demand: int = 1000) -> Taken:
     """Claim what the limits allow."""
     taken = await claimer.database.run(limited.claim, claimer.queue, demand, claimer.id, claimer.node)
@@ -325,6 +330,45 @@ async def test_jobs_of_no_partition_behind_many_others_start_within_a_second(clo
     assert lone[0].id in [first, *rest]
 
 
+async def test_jobs_of_no_partition_have_their_turn_among_many_partitions(clock):
+    """Whoever comes when it is time to look behind all others, it is done when their turn has come."""
+    claimer = await Claimer(clock).start(DAY)
+    await limit(clock, limit=1)
+    lone = plain(1)
+    await clock.run(
+        store.enqueue, [job for nth in range(59) for job in keyed(10, f"{nth:02}", scheduled_at=NOON - MINUTE)]
+    )
+    await clock.run(store.enqueue, lone)
+    claimed: list[str] = []
+
+    for _ in range(60):
+        clock.now += 0.3 * SECOND
+        ((job,), _) = await take(claimer)
+        await claimer.give_back(settle(job, DONE))
+        claimed.append(job.id)
+
+    assert lone[0].id in claimed
+
+
+async def test_after_a_long_look_behind_the_many_ten_times_as_long_passes_until_the_next(clock):
+    claimer = await Claimer(clock).start(DAY)
+    await limit(clock, limit=2)
+    lone = plain(1)
+    await clock.run(store.enqueue, [*keyed(300, "a", scheduled_at=NOON - MINUTE), *lone])
+    held = limited._Held("default", Limits(2), 0, "", is_overdue=True)
+    clock.now = NOON + SECOND / 2
+    await clock.run(limited._spend, held, "", [], began=NOON)
+    found: dict[float, bool] = {}
+
+    for seconds in (1, 4, 6, 7):
+        clock.now = NOON + seconds * SECOND
+        jobs = (await take(claimer)).jobs
+        await claimer.give_back(*[settle(job, RELEASED) for job in jobs])
+        found[seconds] = lone[0].id in [job.id for job in jobs]
+
+    assert found == {1: False, 4: False, 6: False, 7: True}
+
+
 async def test_a_claim_goes_on_behind_many_partitions_that_are_full(clock, claimer, monkeypatch):
     monkeypatch.setattr(limited, "LOOKED_FURTHER", 3)
     jobs = [job for key in "abcdefghijklmnop" for job in keyed(2, key)]
@@ -439,6 +483,83 @@ async def test_a_changed_rate_holds_at_once(clock, claimer):
     clock.now = NOON + SECOND
 
     assert len((await take(claimer)).jobs) == 1
+
+
+@pytest.mark.parametrize("of_each", [False, True], ids=["of the queue", "of each partition"])
+async def test_a_clock_that_is_set_back_costs_a_rate_no_more_than_one_bucket(clock, of_each):
+    claimer = await Claimer(clock).start(DAY)
+    await pace(clock, Rate(60, per=MINUTE), of_each=of_each)
+    await clock.run(store.enqueue, keyed(200, "a"))
+    clock.now = NOON + 60 * MINUTE
+    assert len((await take(claimer)).jobs) == 60
+
+    clock.now = NOON
+    behind = await take(claimer)
+    clock.now = NOON + 10 * SECOND
+    later = await take(claimer)
+
+    assert (behind, len(later.jobs)) == (Taken([], SECOND), 10)
+
+
+@pytest.mark.parametrize("of_each", [False, True], ids=["of the queue", "of each partition"])
+async def test_a_rate_that_is_much_faster_than_the_one_before_holds_at_once(clock, claimer, of_each):
+    await pace(clock, Rate(1, per=DAY), of_each=of_each)
+    await clock.run(store.enqueue, keyed(200, "a"))
+    await take(claimer)
+
+    await pace(clock, Rate(60, per=MINUTE), of_each=of_each)
+    first = await take(claimer)
+    clock.now = NOON + 10 * SECOND
+
+    assert (first, len((await take(claimer)).jobs)) == (Taken([], SECOND), 10)
+
+
+async def test_jobs_of_no_partition_are_looked_for_also_when_the_clock_was_set_back(clock):
+    claimer = await Claimer(clock).start(DAY)
+    clock.now = NOON + 60 * MINUTE
+    await limit(clock, limit=2)
+    many, lone = keyed(300, "a", scheduled_at=NOON - MINUTE), plain(1)
+    await clock.run(store.enqueue, many)
+    await claimer.give_back(*[settle(job, DONE) for job in (await take(claimer)).jobs])
+    await clock.run(store.enqueue, lone)
+
+    clock.now = NOON
+
+    assert lone[0].id in [job.id for job in (await take(claimer)).jobs]
+
+
+@pytest.mark.parametrize("of_each", [False, True], ids=["of the queue", "of each partition"])
+@pytest.mark.parametrize("seed", range(3))
+async def test_the_account_of_tokens_is_exact_whatever_dies_and_is_pruned(clock, tables, seed, of_each):
+    """Three nodes take all they can get, one at a time; they die, their rows go, full buckets are forgotten."""
+    chance, keys = random.Random(seed), ("a", "b", None)
+    said = Rate(chance.randint(2, 9), per=10)
+    await pace(clock, said, of_each=of_each)
+    await clock.run(store.enqueue, [job for key in keys for job in keyed(400, key)])
+    nodes = [await Claimer(clock, f"node-{nth}").start(DAY) for nth in range(3)]
+    started = Counter[str | None]()
+
+    for _ in range(60):
+        nth = chance.randrange(len(nodes))
+        jobs = (await take(nodes[nth])).jobs
+        started.update(row["limit_key"] for row in rows_of(tables, jobs))
+        await nodes[nth].give_back(*[settle(job, DONE if chance.random() < 0.5 else RELEASED) for job in jobs])
+        if chance.random() < 0.2:
+            await nodes[nth].die()
+            tables.execute("delete from producers where id = ?", nodes[nth].id)
+            nodes[nth] = await Claimer(clock, f"node-{nth}").start(DAY)
+        await clock.run(limited.prune_rates)
+        clock.now += chance.randint(0, said.burst - 1) * timedelta(seconds=10) / said.count
+    started.update(row["limit_key"] for row in rows_of(tables, (await take(nodes[0])).jobs))
+    due = said.burst + int((clock.now - NOON) / timedelta(seconds=10) * said.count + 1e-6)
+
+    for count in started.values() if of_each else [started.total()]:
+        assert due - 1 <= count <= due  # a token's cost is rounded up
+
+
+def rows_of(tables: Tables, jobs: Sequence[AnyJob]) -> list[dict[str, Any]]:
+    """The rows of these jobs."""
+    return [row for job in jobs for row in tables.rows("select limit_key from jobs where id = ?", job.id)]
 
 
 # ── who says what holds ───────────────────────────────────────────────────────────────────────────

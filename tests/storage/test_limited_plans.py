@@ -13,6 +13,7 @@ from tenuto.job import Job
 from tenuto.limits import Limits, Rate
 from tenuto.outcome import RELEASED, settle
 from tenuto.storage import limited, store, upkeep
+from tenuto.storage.database import last
 from tests.conftest import database_at
 from tests.storage.build import EVERY_VERSION, MINUTE, NOON, AnyJob, new_id
 from tests.storage.examine import Examiner, Seen, examiner_of
@@ -42,6 +43,7 @@ class Queue:
     def claim(self, demand: int, **limits: Any) -> tuple[list[AnyJob], dict[str, Seen]]:
         """Claim under these limits: the jobs, and what each statement was."""
         self.examiner.fill(limited.configure, {"default": Limits(**limits)})
+        self.examiner.change("update {schema}.limits set looked_at = changed_at")  # just now: it is not time again
         self.examiner.seen = {}
         taken = self.examiner.run(limited.claim, "default", demand, self.producer, "node")
         return taken.jobs, self.examiner.seen
@@ -113,3 +115,22 @@ def test_the_others_have_their_turn_before_the_many(queue: Queue):
 
     assert min(taken[job.partition] for job in queue.others if job.partition) == 1
     assert taken["many"] <= 2
+
+
+def test_a_claim_does_not_look_at_every_bucket_that_is_empty(queue: Queue):
+    """Three thousand partitions have no token and nothing due; one that has something due waits for its own."""
+    queue.examiner.change("delete from {schema}.rates")
+    idle = [{"key": f"idle{n:04}", "cost": 10**9} for n in range(3_000)]
+    queue.examiner.fill(limited_rates, idle)
+
+    claimed, seen = queue.claim(5000, partition_rate=Rate(1, per=3600))
+    queue.give_back(claimed)
+    queue.examiner.change("delete from {schema}.rates")
+
+    assert len(claimed) == 101
+    assert seen["next_token"].work < 200_000
+
+
+def limited_rates(costs: list[dict[str, Any]]) -> Any:
+    """A verb that takes tokens of partitions."""
+    yield last("spend_rates", queue="default", costs=costs, most_debt=10**10)

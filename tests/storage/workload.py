@@ -147,8 +147,18 @@ class Work:
         claimed = self._claim_limited(queue)
         self.examiner.run(store.enqueue, jobs(queue, self.batch))
         self._ack([*claimed, *self._claim_limited(queue)], DONE)
+        self._paced()
         self.examiner.run(limited.limits)
         self.examiner.run(limited.prune_rates)
+
+    def _paced(self) -> None:
+        """As many partitions as the batch has jobs, each of which has started one and has no token for the other."""
+        queue = f"paced{self.batch}"  # nobody else's: its buckets stay empty
+        self.examiner.run(limited.configure, {queue: Limits(partition_rate=Rate(1, per=TTL))})
+        for _ in range(2):
+            self.examiner.run(store.enqueue, self._partitioned(queue, self.batch))
+        assert len(self._claim_limited(queue)) >= self.batch * 9 // 10
+        assert self._claim_limited(queue) == []
 
     def _partitioned(self, queue: str, partitions: int) -> list[AnyJob]:
         """A batch of jobs of so many partitions, and some of none."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -20,8 +18,8 @@ from tenuto.limits import Limits
 from tenuto.runtime.services.poller import Poller
 from tests.conftest import OpenApp
 from tests.kit import AnyJob, Gate, Obey, drain, eventually, kill, until_paused
-from tests.storage.tables import look_into
-from tests.stories.workers import LOG, Crew, Line, linger, share
+from tests.stories.turmoil import looking, overlap, torment
+from tests.stories.workers import LOG, Crew, linger, share
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -35,52 +33,6 @@ def crew(database_url: str, tmp_path: Path) -> Iterator[Crew]:
     """Worker processes on the test's database."""
     with Crew(database_url, tmp_path) as crew:
         yield crew
-
-
-# ── the checker ───────────────────────────────────────────────────────────────────────────────────
-
-
-class Looks:
-    """The most jobs that were seen running at once, all together and of any one partition, in looks at the table."""
-
-    def __init__(self) -> None:
-        self.times = 0
-        self.at_once = 0
-        self.of_a_partition = 0
-
-    def add(self, keys: Counter[str]) -> None:
-        self.times += 1
-        self.at_once = max(self.at_once, keys.total())
-        self.of_a_partition = max(self.of_a_partition, *keys.values(), 0)
-
-
-@contextmanager
-def looking(url: str) -> Iterator[Looks]:
-    """Look at what runs all the time, each time in one snapshot, from a thread."""
-    looks, ended = Looks(), threading.Event()
-
-    def look() -> None:
-        with look_into(url) as tables:
-            while not ended.wait(0.001):
-                rows = tables.rows("select limit_key from jobs where state = 'executing'")
-                looks.add(Counter(str(row["limit_key"]) for row in rows))
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield looks
-    finally:
-        ended.set()
-        thread.join()
-
-
-def overlap(lines: list[Line]) -> int:
-    """How many jobs' own code ran at once at most, by the log that they wrote."""
-    running = most = 0
-    for line in sorted(lines, key=lambda line: line.at):
-        running += 1 if line.event == "begin" else -1
-        most = max(most, running)
-    return most
 
 
 async def completed(app: Tenuto, jobs: int) -> bool:
@@ -112,6 +64,23 @@ async def test_a_limit_of_three_over_four_processes_is_never_exceeded(open_app: 
     assert overlap(crew.log.lines()) == 3
     assert {line.pid for line in crew.log.lines()} <= {process.pid for process in processes}
     assert set(crew.log.ends().values()) == {1}
+    assert [finding.rule for finding in await app.check() if not finding.is_well] == []
+
+
+async def test_a_limit_of_three_holds_while_nodes_die_and_jobs_fail_snooze_and_are_cancelled_and_the_limit_moves(
+    open_app: OpenApp, crew: Crew, database_url: str
+):
+    """At full size: `make bench ARGS="--only held"`."""
+    app = await open_app()
+
+    found = await torment(app, crew, database_url, jobs=120, seed=4)
+
+    assert (found.looks.at_once, found.recorded.at_once, found.recorded.excess, found.overlap) == (3, 3, 0, 3)
+    assert found.looks.of_a_partition == 2
+    assert found.recorded.starts > 120
+    assert found.blows["kill"] > 0
+    assert found.blows["cancelled"] > 0
+    assert found.ends.total() == 120
     assert [finding.rule for finding in await app.check() if not finding.is_well] == []
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from tenuto import Tenuto, current_job, job, results
+from tenuto import Snooze, Tenuto, current_job, job, results
 from tenuto.runtime import node
 from tests.kit import ROOT, eventually, kill
 
@@ -51,6 +51,24 @@ async def share(nth: int, account: int, seconds: float) -> None:
     _write("begin", nth)
     await asyncio.sleep(seconds)
     _write("end", nth)
+
+
+DEEDS = {"end": 70, "fail": 12, "snooze": 12, "stay": 6}
+"""What a restless job does, and how many of a hundred do it."""
+
+
+@job(name="story.restless", max_attempts=3, backoff=0, partition="args.account")
+async def restless(nth: int, account: int, deed: str, seconds: float) -> Snooze | None:
+    """Like share; some fail once, some snooze once, and some stay for half a second if they are not cancelled."""
+    _write("begin", nth)
+    try:
+        await asyncio.sleep(0.5 if deed == "stay" else seconds)
+        running = current_job()
+        if deed == "fail" and not running.errors:
+            raise RuntimeError(f"{nth} was told to fail once")
+        return Snooze(0) if deed == "snooze" and not running.snoozes else None
+    finally:
+        _write("end", nth)
 
 
 @job(name="story.dwell", max_attempts=3)
@@ -159,6 +177,11 @@ class Crew:
             return False
 
         await eventually(is_caught, within=60)
+
+    @staticmethod
+    def now() -> float:
+        """The clock of the log."""
+        return time.time()
 
     @property
     def said(self) -> str:

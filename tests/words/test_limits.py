@@ -125,7 +125,16 @@ def test_limits_are_told_in_words():
         (lambda: Rate.parse("60"), "'60' is no rate; write it like 60/m"),
         (lambda: Rate.parse("60/w"), "'60/w' is no rate"),
         (lambda: Queue(0), "slots=0 is out of range"),
-        (lambda: Queue(10, limit=0), "limit=0 is out of range"),
+        (lambda: Rate(-1, per=1), "count=-1 is out of range: a whole number, 1 to 1,000,000"),
+        (lambda: Rate(10**12, per=1), "count=1000000000000 is out of range"),
+        (lambda: Rate(1, per=-5), "per=-5 is out of range"),
+        (lambda: Rate(1, per=float("nan")), "per=nan is out of range"),
+        (lambda: Rate(1, per=None), "per=None is out of range"),  # type: ignore[arg-type]
+        (lambda: Rate.parse("5/0s"), "per=datetime.timedelta(0) is out of range: a millisecond to 31 days"),
+        (lambda: Queue(10, limit=0), "limit=0 is out of range: a whole number, 1 to 1,000,000; to run nothing, pause"),
+        (lambda: Queue(10, limit=-3), "limit=-3 is out of range: a whole number, 1 to 1,000,000"),
+        (lambda: Queue(10, limit=10**9), "limit=1000000000 is out of range"),
+        (lambda: Queue(10, rate=5), "rate=5 is no rate; give Rate(60, per=60)"),  # type: ignore[arg-type]
         (lambda: Queue(10, partition_limit=1.5), "partition_limit=1.5 is out of range"),  # type: ignore[arg-type]
         (lambda: Queue(10, rate="60/m"), "rate='60/m' is no rate; give Rate(60, per=60)"),  # type: ignore[arg-type]
         (lambda: Queue.of({"slot": 3}), "a queue has no 'slot'; it has slots, limit, rate"),

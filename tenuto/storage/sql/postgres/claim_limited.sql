@@ -36,9 +36,9 @@ found as materialized (
             and j.suspicions = 0
             and j.limit_key is not null
             and j.queue = %(queue)s
-            and j.limit_key = p.key
+            and j.limit_key between p.key and p.key  -- so that the order needs it: no other index has it
             and exists (select 1 from {schema}.producers l, t where l.id = %(producer)s and l.expires_at > t.now)
-        order by j.priority, j.scheduled_at, j.id
+        order by j.limit_key, j.priority, j.scheduled_at, j.id
         limit p.take
         for update skip locked
     ) k

@@ -3,7 +3,7 @@
 --                  the jobs that belong to none. The last one looked at is in the answer also if it may start none.
 -- in:    queue text, turn text, visits int, keys text[], room int, most int, each_most int, each_count int,
 --        each_per bigint, each_burst int, now timestamptz
--- out:   key text, nth int, free int, room int, has_keys boolean
+-- out:   key text, nth int, free int, room int, has_keys boolean, at timestamptz
 -- lock:  the limits are held
 -- plan:  jobs_partition
 with recursive t as materialized (select coalesce(%(now)s::timestamptz, clock_timestamp()) as now),
@@ -113,7 +113,8 @@ select f.key, f.nth, f.free::int as free, f.room::int as room, (
         where j.state = 'available' and j.suspicions = 0 and j.limit_key is not null and j.queue = %(queue)s
         order by j.limit_key
         limit 1
-    ) is not null as has_keys
-from found f
+    ) is not null as has_keys,
+    t.now as at
+from found f, t
 where f.room > 0 and (f.free > 0 or f.nth = %(visits)s)
 order by f.nth

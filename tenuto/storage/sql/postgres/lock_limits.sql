@@ -7,7 +7,8 @@
 with t as materialized (select coalesce(%(now)s::timestamptz, clock_timestamp()) as now)
 select coalesce(l.asked, l.configured) as limits,
     greatest(0, (extract(epoch from l.full_at - t.now) * 1000000)::bigint) as debt,
-    l.turn, l.looked_at <= t.now - interval '1 second' as is_overdue
+    l.turn,
+    l.looked_at not between t.now - interval '1 second' and t.now + interval '10 seconds' as is_overdue
 from {schema}.limits l, t
 where l.queue = %(queue)s
     and (select set_config('lock_timeout', %(patience)s, true)) is not null
