@@ -5,6 +5,7 @@ from typing import Any, assert_type
 
 from tenuto.app import Tenuto
 from tenuto.features.chain import Chain
+from tenuto.features.deadline import Deadline
 from tenuto.features.encrypted import Encrypted
 from tenuto.features.hooks import HookState
 from tenuto.features.keys import KeyRing
@@ -14,7 +15,6 @@ from tenuto.function import job
 from tenuto.hooking import attach_hook, detach_hook
 from tenuto.job import Job
 from tenuto.limits import Limits, Queue, Rate
-from tenuto.options import Deadline
 from tenuto.outcome import Cancel, Discard, Record, Snooze
 from tenuto.sizes import Sizes
 from tenuto.worker import Worker
