@@ -112,8 +112,8 @@ DEFECTS = [
     ),
     Fence(
         "A deadline for a job whose worker has none is dropped in silence",
-        "options.py",
-        r"if deadline is not None and template is not None and template\.deadline is None:",
+        "features/deadline.py",
+        r"if not has_one:",
         "if False:",
         "tests/features/test_deadline.py::test_a_job_may_have_none_of_its_own_where_its_worker_has_none",
     ),
