@@ -114,6 +114,11 @@ class Node:
         self._process = PROCESSES.Process(target=work, args=self._arguments)
         self._process.start()
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process that works now."""
+        return self._process.pid
+
     def kill(self) -> None:
         """kill -9; nothing that it wrote comes behind the line that says so."""
         pid = self._process.pid
@@ -230,18 +235,21 @@ def disorders(audit: Sequence[Line], spans: Mapping[str, Span]) -> Iterator[str]
                     yield f"{id} stands before {later}, which was stored first"
 
 
-def caught(log: Sequence[Line]) -> int:
-    """How many runs a kill ended."""
-    running: dict[str, set[str]] = defaultdict(set)
-    count = 0
+def running(log: Sequence[Line]) -> dict[int, set[str]]:
+    """What each process runs, or ran when it was killed."""
+    found: dict[int, set[str]] = defaultdict(set)
     for line in log:
         if line["event"] == "begin":
-            running[line["pid"]].add(line["id"])
+            found[line["pid"]].add(line["id"])
         elif line["event"] == "end":
-            running[line["pid"]].discard(line["id"])
-        elif line["event"] == "killed":
-            count += len(running.pop(line["killed"], ()))
-    return count
+            found[line["pid"]].discard(line["id"])
+    return {pid: ids for pid, ids in found.items() if ids}
+
+
+def caught(log: Sequence[Line]) -> int:
+    """How many runs a kill ended."""
+    killed = {line["killed"] for line in log if line["event"] == "killed"}
+    return sum(len(ids) for pid, ids in running(log).items() if pid in killed)
 
 
 def waits_behind(audit: Sequence[Line], holding: set[str]) -> int:

@@ -21,7 +21,19 @@ from tenuto.job import AVAILABLE, CANCELLED, COMPLETED, DISCARDED, EXECUTING, SU
 from tenuto.storage import upkeep
 from tests.kit import eventually
 from tests.stories import links
-from tests.stories.links import Node, Span, caught, examine, history, line_of, some_link, waits_behind, watch, written
+from tests.stories.links import (
+    Node,
+    Span,
+    caught,
+    examine,
+    history,
+    line_of,
+    running,
+    some_link,
+    waits_behind,
+    watch,
+    written,
+)
 
 WRITERS = 64
 EACH = 12  # jobs of each writer
@@ -198,6 +210,7 @@ class Storm:
         self.told: Counter[str] = Counter()
         self._folder = folder
         self._written = asyncio.Event()
+        self._has_caught = False
 
     async def run(self) -> list[Node]:
         """Everything, until every job has ended; then one more link of every chain."""
@@ -220,8 +233,8 @@ class Storm:
     async def _write(self, nth: int) -> None:
         """Store links, one by one and in batches of two chains; now and then meddle with those that there are."""
         app, left = self.apps[nth % len(self.apps)], EACH
-        while left:
-            size = min(left, self.draw.choice([1, 1, 1, 2, 4]))
+        while left > 0 or not self._has_caught:
+            size = self.draw.choice([1, 1, 1, 2, 4])
             keys = self.draw.choices(KEYS, k=2)
             made = [some_link(self.draw, key := self.draw.choice(keys), holds=key in HOLDING) for _ in range(size)]
             left -= size
@@ -246,9 +259,14 @@ class Storm:
             self.told[f"{deed} of a {place if is_there else 'head'}"] += len(done)
 
     async def _kill(self, nodes: Sequence[Node]) -> None:
-        for _ in range(KILLS):
+        """Again and again, one that runs links if there is one, until a run was caught in the middle."""
+        kills = 0
+        while kills < KILLS or not self._has_caught:
             await asyncio.sleep(0.3 + self.draw.random())
-            await asyncio.to_thread(self.draw.choice(nodes).restart)
+            busy = running(written(self._folder))
+            await asyncio.to_thread(self.draw.choice([node for node in nodes if node.pid in busy] or nodes).restart)
+            kills += 1
+            self._has_caught = caught(written(self._folder)) > 0
 
     async def _prune(self) -> None:
         while not self._written.is_set():
@@ -301,11 +319,11 @@ async def test_whatever_happens_to_links_they_never_overlap_and_follow_the_order
     print(f"seed {seed}:", dict(storm.told), dict(became), caught(log), waits_behind(audit, set(storm.holding)))  # noqa: T201
     assert examine(log, audit, storm.holding, storm.spans) == [], f"seed {seed}"
     assert [finding for finding in await apps[0].check() if finding.broken and "node" not in finding.rule] == []
-    assert sum(node.kills for node in nodes) == KILLS + NODES
-    assert (became["stored"], storm.told["ran at the end"]) == (WRITERS * EACH + len(KEYS), len(KEYS))
+    assert sum(node.kills for node in nodes) >= KILLS + NODES
+    assert became["stored"] == len(storm.ids) + len(KEYS) > WRITERS * EACH
+    assert storm.told["ran at the end"] == len(KEYS)
     assert [deed for deed in DEEDS if not storm.told[deed]] == [], f"seed {seed}"
     assert [state for state in ("retryable", "scheduled", "cancelled", "discarded") if not became[state]] == []
-    assert caught(log) > 0  # runs that a kill ended
     assert waits_behind(audit, set(storm.holding)) > 0
 
 
