@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def unique(
     replace: Mapping[str, Sequence[str]] | None = None,
 ) -> AnyJob:
     """The job with this unique key, as the feature leaves it."""
-    asked = {"key": key, "states": states} | ({} if period is None else {"period": period})
+    asked: dict[str, Any] = {"key": key, "states": states} | ({} if period is None else {"period": period})
     asked |= {"replace": replace} if replace else {}
     return job.replace(unique_key=json.dumps(asked))
 
@@ -108,7 +109,7 @@ async def test_a_link_that_is_unique_for_a_period_and_keeps_its_chain_is_not_pru
     assert await complaints(clock) == {}
 
 
-Act = Callable[[Database], Awaitable[object]]
+Act = Callable[[Database], Coroutine[Any, Any, object]]
 
 
 @only_on_postgres
