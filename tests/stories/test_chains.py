@@ -213,7 +213,7 @@ class Storm:
         self._has_caught = False
 
     async def run(self) -> list[Node]:
-        """Everything, until every job has ended; then one more link of every chain."""
+        """Everything, until every job has ended; then one more link of every chain, once it was pruned."""
         url = self.apps[0].config.url
         nodes = [await asyncio.to_thread(Node, url, self._folder) for _ in range(NODES)]
         try:
@@ -222,6 +222,7 @@ class Storm:
             self._written.set()
             await others
             await eventually(self._is_done, within=60)
+            await self._prune_once()
             last = await self.apps[0].enqueue([links.link.new(key, "ends", 0) for key in KEYS])
             await eventually(self._is_done, within=60)
             self.told["ran at the end"] = len([one for one in last if await is_in(self.apps[0], one, COMPLETED)])
@@ -271,9 +272,12 @@ class Storm:
     async def _prune(self) -> None:
         while not self._written.is_set():
             await asyncio.sleep(0.3)
-            database = self.apps[-1].database
-            self.told["prune"] += await database.run(upkeep.prune_jobs, timedelta(0))
-            self.told["prune of a chain"] += await database.run(upkeep.prune_chains, timedelta(0))
+            await self._prune_once()
+
+    async def _prune_once(self) -> None:
+        database = self.apps[-1].database
+        self.told["prune"] += await database.run(upkeep.prune_jobs, timedelta(0))
+        self.told["prune of a chain"] += await database.run(upkeep.prune_chains, timedelta(0))
 
     async def _let_go(self) -> None:
         """Deal with links that hold their chains, now and then until there are none."""
