@@ -28,7 +28,7 @@ class Children:
         mine = running.get(None)
         if mine is None or not asyncio.iscoroutine(coroutine):
             return asyncio.Task(coroutine, loop=loop, **options)
-        kind = asyncio.Task if encryption_of(mine.job.worker) is None else _Discreet
+        kind: type[asyncio.Task[Any]] = asyncio.Task if encryption_of(mine.job.worker) is None else _Discreet
         return kind(_Contained(coroutine, mine.job), loop=loop, **options)
 
     @staticmethod
