@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tenuto import Chain, Discard, Job, Snooze, Tenuto, current_job, job
+from tenuto.errors import StorageBusy
 from tenuto.job import AVAILABLE, CANCELLED, COMPLETED, DISCARDED, EXECUTING, SUSPENDED, TERMINAL, JobState
 from tenuto.storage import upkeep
 from tests.kit import eventually
@@ -242,7 +243,7 @@ class Storm:
             self.ids += [one.id for one in made]
             self.holding += [one.id for one in made if one.worker == links.holding_link.definition.name]
             began = time.monotonic()
-            await app.enqueue(made)
+            await self._insist(app.enqueue, made)
             self.spans |= {one.id: Span(began, time.monotonic(), place) for place, one in enumerate(made)}
             await self._meddle(app)
             await asyncio.sleep(self.draw.random() * 0.3)
@@ -255,7 +256,7 @@ class Storm:
         if line:
             place = self.draw.choice(["head", "middle", "tail"])
             chosen = {"head": line[0], "middle": line[len(line) // 2], "tail": line[-1]}[place]
-            done = await getattr(app, deed)([chosen])
+            done = await self._insist(getattr(app, deed), [chosen])
             is_there = place == "head" or len(line) > (1 if place == "tail" else 2)
             self.told[f"{deed} of a {place if is_there else 'head'}"] += len(done)
 
@@ -274,10 +275,18 @@ class Storm:
             await asyncio.sleep(0.3)
             await self._prune_once()
 
+    async def _insist(self, act: Callable[..., Awaitable[Any]], *given: Any) -> Any:
+        """Again, where the sessions of a node that was killed hold what is asked for."""
+        while True:
+            try:
+                return await act(*given)
+            except StorageBusy:
+                self.told["busy"] += 1
+
     async def _prune_once(self) -> None:
         database = self.apps[-1].database
-        self.told["prune"] += await database.run(upkeep.prune_jobs, timedelta(0))
-        self.told["prune of a chain"] += await database.run(upkeep.prune_chains, timedelta(0))
+        self.told["prune"] += await self._insist(database.run, upkeep.prune_jobs, timedelta(0))
+        self.told["prune of a chain"] += await self._insist(database.run, upkeep.prune_chains, timedelta(0))
 
     async def _let_go(self) -> None:
         """Deal with links that hold their chains, now and then until there are none."""
@@ -289,7 +298,7 @@ class Storm:
                 return
             for each in held:
                 deed = self.draw.choice(["delete", "retry"])
-                self.told[f"{deed} of a held-up link"] += len(await getattr(app, deed)(each))
+                self.told[f"{deed} of a held-up link"] += len(await self._insist(getattr(app, deed), each))
 
     async def _is_done(self) -> bool:
         return not await self.apps[0].find(state=[state for state in JobState if state not in TERMINAL], limit=1)
