@@ -25,7 +25,7 @@ from tenuto.storage.chains import as_link, in_line
 from tenuto.storage.database import LostRace, Row, Verb, call, last
 from tenuto.storage.outbox import tell_acked
 from tenuto.storage.overdue import deadline_of
-from tenuto.storage.unique import holders, in_order
+from tenuto.storage.unique import behind_holders, holders, in_order
 from tenuto.tagged import holds_same
 
 AnyJob: TypeAlias = Job[Any, Any]
@@ -39,6 +39,7 @@ CANCELLED_BY_OPERATOR: Final = entry("cancel", "Cancel", "cancelled by an operat
 # ── enqueue ───────────────────────────────────────────────────────────────────────────────────────
 
 
+@behind_holders
 @in_line
 def enqueue(jobs: Sequence[AnyJob]) -> Verb[list[AnyJob]]:
     """Store jobs, all or none, and give them back stored, in their order.
@@ -220,7 +221,7 @@ def ack(acks: Sequence[Ack], patience: str = "500ms") -> Verb[Settled]:
         rows = yield last("ack", acks=_documents(ordered), cancelled=CANCELLED_BY_OPERATOR, patience=patience)
         return _settled(rows)
     bad = [ack.id for ack in ordered if ack.state in _MAY_CASCADE]
-    yield reach([ack.id for ack in ordered], bad, patience=patience)
+    yield from reach([ack.id for ack in ordered], bad, patience=patience)
     rows = yield from _give_back(ordered, patience)
     yield from tell_acked(ordered, rows)
     chains = {ack.id: ack.chain_key for ack in ordered}
