@@ -94,7 +94,7 @@ create table {schema}.rates (
     queue text not null,
     limit_key text collate "C" not null,
     full_at timestamptz not null,
-    primary key (queue, limit_key)
+    primary key (limit_key, queue)
 ) with (fillfactor = 50);
 
 create index rates_next on {schema}.rates (queue, full_at);
