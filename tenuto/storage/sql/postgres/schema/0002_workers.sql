@@ -76,9 +76,9 @@ create index jobs_deadline on {schema}.jobs (deadline_at, id)
 alter table {schema}.jobs add column limit_key text collate "C";
 
 create index jobs_partition on {schema}.jobs (queue, limit_key, priority, scheduled_at, id)
-    where state = 'available' and suspicions = 0 and limit_key is not null;
+    where limit_key is not null and state = 'available' and suspicions = 0;
 create index jobs_partition_running on {schema}.jobs (queue, limit_key)
-    where state = 'executing' and limit_key is not null;
+    where limit_key is not null and state = 'executing';
 
 create table {schema}.limits (
     queue text primary key,
