@@ -193,7 +193,7 @@ def _read_by(decoder: json.JSONDecoder) -> Callable[[str], Any]:
         try:
             value, end = decoder.raw_decode(text)
         except json.JSONDecodeError:
-            end = -1
+            return decoder.decode(text)
         return value if end == len(text) else decoder.decode(text)
 
     return read

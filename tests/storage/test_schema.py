@@ -229,7 +229,7 @@ async def test_what_indices_ask_of_a_plain_job_lies_before_its_args_or_is_null(f
     assert await claimer.claim()
 
     with psycopg.connect(fresh_url) as connection:
-        places = dict(
+        places: dict[str, int] = dict(
             connection.execute(
                 "select attname, attnum from pg_attribute where attrelid = 'tenuto.jobs'::regclass and attnum > 0"
             ).fetchall()
