@@ -290,7 +290,7 @@ def _inputs(statement: Statement, asked: Call, now: datetime | None) -> dict[str
     """The inputs as psycopg takes them: documents as JSON text, and lists as the text of an array."""
     given: dict[str, Any] = {}
     for name, kind in statement.inputs.items():
-        value = now if name == "now" else asked.inputs[name]
+        value: Any = now if name == "now" else asked.inputs[name]
         if kind == "json":
             value = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         elif kind.endswith("[]") and value is not None:

@@ -243,7 +243,7 @@ def _documents(acks: Iterable[Ack]) -> list[dict[str, Any]]:
         documents.append({"id": ack.id, "epoch": ack.epoch, "state": ack.state})
         if ack.error is not None or ack.delay is not None or ack.recorded is not None or not ack.is_spent:
             rest = {"error": ack.error, "errors": ack.errors, "delay": micros(ack.delay), "recorded": ack.recorded}
-            documents[-1] |= rest | {"is_unspent": not ack.is_spent}
+            documents[-1]["rest"] = rest | {"is_unspent": not ack.is_spent}
     return documents
 
 
