@@ -25,7 +25,7 @@ NODE: Final = "bare"
 LEASE: Final = timedelta(hours=1)
 RESULT: Final = "1"
 ID, EPOCH, HAS_DEPENDENTS, WORKFLOW = (
-    store.JOB_COLUMNS.index(name) for name in ("id", "epoch", "has_dependents", "workflow_id")
+    store.CLAIMED.index(name) for name in ("id", "epoch", "has_dependents", "workflow_id")
 )
 
 

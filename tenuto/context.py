@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from tenuto.errors import NotInJob
 from tenuto.job import Job
@@ -23,6 +23,10 @@ class Needs:
     deferred: bool = False  # results were too large to come along, and are to be read before it starts
     sealed: dict[str, tuple[str, str]] = field(default_factory=dict)  # the job and worker of results to be opened
     closed: dict[str, Exception] = field(default_factory=dict)  # why those stay sealed that could not be
+
+
+NONE: Final = Needs()
+"""Of all that is no step: it has no results of its own to store."""
 
 
 @dataclass(slots=True)

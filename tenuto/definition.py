@@ -23,6 +23,7 @@ from uuid_utils import uuid7
 from tenuto.errors import DefinitionError, DuplicateWorker, UnknownWorker
 from tenuto.features.aliases import canonical, learn
 from tenuto.features.built import OPTIONS, built
+from tenuto.features.encrypted import Encryption
 from tenuto.features.feature import Feature, Process, fold_new, fold_store, nest, overriding, ranked
 from tenuto.features.hooks import WorkerHooks
 from tenuto.features.unique import UniqueJobs
@@ -87,6 +88,11 @@ class Definition:
         """Work out anew what depends on hooks: there are others now."""
         for name in ("acting", "storing", "giving_back", "observing", "_makers"):
             vars(self).pop(name, None)
+
+    @cached_property
+    def encryption(self) -> Encryption | None:
+        """The one of its features that seals, where it is encrypted."""
+        return next((feature for feature in self.features if isinstance(feature, Encryption)), None)
 
     @cached_property
     def storing(self) -> tuple[Feature, ...]:

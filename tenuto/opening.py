@@ -6,12 +6,11 @@ from typing import Any, Final, TypeVar
 
 from tenuto import codec
 from tenuto.context import Needs
-from tenuto.definition import Definition, registered, resolve
+from tenuto.definition import registered, resolve
 from tenuto.errors import (
     InvalidJob,
     JobNotFound,
     KeyUnavailable,
-    NotEncrypted,
     NothingRecorded,
     NotSealed,
     SealBroken,
@@ -67,13 +66,8 @@ async def recorded_value(job_id: str, found: tuple[str | None, str] | None) -> A
     return codec.decode(unpacked(text) if opened is None else inflated(opened))
 
 
-async def prepare(job: Job[Any, Any], needs: Needs) -> None:
-    """Before a job runs: open the results that came sealed with its claim; in `closed` stands why one could not be.
-
-    Raises NotEncrypted for a job whose own args are sealed, and whose worker does not open them.
-    """
-    if isinstance(job.args, Sealed) and encryption_of(job.worker) is None:
-        raise NotEncrypted(job.id, job.worker)
+async def open_results(job: Job[Any, Any], needs: Needs) -> None:
+    """Before a job runs: open the results that came sealed with its claim; in `closed` stands why one could not be."""
     for name, (job_id, worker) in list(needs.sealed.items()):
         is_own = job_id == job.id
         text = needs.own if is_own else needs.results[name]
@@ -109,7 +103,7 @@ async def _opened(text: str, place: Place) -> bytes | None:
         raise SealBroken(place.job_id, place.field)
     if mine is not None:
         return await mine.opened(sealed, place)
-    for other in filter(None, map(_of, registered().values())):
+    for other in _known():
         with suppress(Exception):  # it lacks the key, has another of that id, or cannot be asked
             return await other.opened(sealed, place)
     raise KeyUnavailable(sealed.key_id, sealed.worker)
@@ -117,7 +111,7 @@ async def _opened(text: str, place: Place) -> bytes | None:
 
 def encrypted_workers() -> list[str]:
     """The names of the workers of this process that are encrypted."""
-    return [name for name, definition in registered().items() if _of(definition) is not None]
+    return [name for name, definition in registered().items() if definition.encryption is not None]
 
 
 # ── write ─────────────────────────────────────────────────────────────────────────────────────────
@@ -141,7 +135,7 @@ async def args_of(
         check_changes(changes, sizes)
     if not isinstance(changes, Mapping) or "args" not in changes:
         return None  # and what is no mapping is refused by who takes it
-    rings = {each: await _asked(each) for each in filter(None, map(_of, registered().values()))}
+    rings = {each: await _asked(each) for each in _known()}
 
     def text_for(job: Job[Any, Any], text: str) -> str:
         encryption = encryption_of(job.worker)
@@ -167,10 +161,10 @@ async def _asked(encryption: Encryption) -> KeyRing | Exception:
 def encryption_of(worker: str) -> Encryption | None:
     """How the worker of that name is encrypted; None when it is not, or is not known here."""
     try:
-        return _of(resolve(worker))
+        return resolve(worker).encryption
     except UnknownWorker:
         return None
 
 
-def _of(definition: Definition) -> Encryption | None:
-    return next((feature for feature in definition.features if isinstance(feature, Encryption)), None)
+def _known() -> list[Encryption]:
+    return [definition.encryption for definition in registered().values() if definition.encryption is not None]

@@ -86,7 +86,8 @@ class Encryption(Feature):
         errors = tuple([await self._opened_error(job, failure) for failure in job.errors]) if job.errors else ()
         if not isinstance(job.args, Sealed):
             return job.replace(args=job.args, errors=errors)
-        text = (await self.opened(job.args, Place(job.id, job.worker, "args"))).decode()
+        ring = await self.ring(job.args.key_id)
+        text = unseal(ring, Place(job.id, job.worker, "args"), job.args).decode()
         return job.replace(args=codec.decode(text), errors=errors)
 
     # ── the moments of a job ──
@@ -101,9 +102,10 @@ class Encryption(Feature):
 
     async def around_process(self, job: Job[Any, Any], call_next: Process) -> Outcome:
         """Open the job, and run it; what cannot be opened fails the attempt, and process is not called."""
-        await self.ring()  # also for what the attempt will give back
-        if not (isinstance(job.args, Sealed) or self.allows_plain):
-            raise NotSealed(job.id, "args", job.worker)
+        if not isinstance(job.args, Sealed):
+            await self.ring()  # for what the attempt will give back
+            if not self.allows_plain:
+                raise NotSealed(job.id, "args", job.worker)
         opened = await self.opened_job(job)
         mine = running.get(None)
         if mine is not None:

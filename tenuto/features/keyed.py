@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
 from hmac import digest
-from typing import Any, Final, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from tenuto import codec
 from tenuto.errors import InvalidJob, NotEncrypted
@@ -17,7 +17,6 @@ J = TypeVar("J", bound=Job[Any, Any])
 PARTS: Final = ("worker", "queue", "args", "meta")
 
 
-@runtime_checkable
 class Hashing(Protocol):
     """The feature of an encrypted worker, as those see it that make keys of its args."""
 
@@ -47,7 +46,7 @@ async def key_for(job: Job[Any, Any], worker: str | None, names: Sequence[str], 
 
 def hashing_of(features: Iterable[Feature]) -> Hashing | None:
     """The one of a worker's features that seals its args; None where they are stored in the clear."""
-    return next((feature for feature in features if isinstance(feature, Hashing)), None)
+    return next((cast("Hashing", feature) for feature in features if hasattr(feature, "hash_key")), None)
 
 
 def check_parts(option: str, names: str | Iterable[str], whole: Collection[str] = PARTS) -> tuple[str, ...]:

@@ -1,8 +1,7 @@
 """Sealing: text to ciphertext and back, by AES-256-GCM. A seal holds in one place only: a job, its worker, a field."""
 
 import os
-from base64 import b64encode
-from binascii import a2b_base64
+from binascii import a2b_base64, b2a_base64
 from functools import lru_cache
 from hmac import digest
 from typing import Final, NamedTuple
@@ -30,7 +29,7 @@ def seal(ring: KeyRing, place: Place, data: bytes, *, marked: bool = False) -> S
     mark = _mark(ring, place, data) if marked else ""
     nonce = os.urandom(NONCE_SIZE)
     ciphertext: bytes = ring.cipher(ring.current).encrypt(nonce, data, _bound(place, ring.current, mark))
-    return Sealed(ring.current, place.worker, b64encode(nonce + ciphertext).decode(), mark)
+    return Sealed(ring.current, place.worker, _base64(nonce + ciphertext), mark)
 
 
 def unseal(ring: KeyRing, place: Place, sealed: Sealed) -> bytes:
@@ -51,7 +50,7 @@ def unseal(ring: KeyRing, place: Place, sealed: Sealed) -> bytes:
 
 def _last_four(data: bytes) -> str:
     """How the Base64 of the data ends. There alone it has more than one spelling, and all but this one are false."""
-    return b64encode(data[-(len(data) % 3 or 3) :]).decode()
+    return _base64(data[-(len(data) % 3 or 3) :])
 
 
 def text_of(sealed: Sealed) -> str:
@@ -69,7 +68,11 @@ def _bound(place: Place, key_id: str, mark: str) -> bytes:
 
 def _mark(ring: KeyRing, place: Place, data: bytes) -> str:
     told = "\0".join(("tenuto mark", *place, "")).encode() + data
-    return b64encode(digest(ring.hash_key, told, "sha256")[:MARK_SIZE]).decode()
+    return _base64(digest(ring.hash_key, told, "sha256")[:MARK_SIZE])
+
+
+def _base64(data: bytes) -> str:
+    return b2a_base64(data, newline=False).decode()
 
 
 def _invalid_tag() -> type[Exception]:

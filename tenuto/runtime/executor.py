@@ -10,10 +10,10 @@ from typing import Any, Final
 from tenuto import telemetry
 from tenuto.context import Needs, Running, running
 from tenuto.definition import Definition, resolve
-from tenuto.errors import JobTimedOut, Undecodable, UnknownWorker
+from tenuto.errors import JobTimedOut, NotEncrypted, Undecodable, UnknownWorker
 from tenuto.features.feature import Feature, Process
 from tenuto.job import EPOCH, Job
-from tenuto.opening import prepare
+from tenuto.opening import open_results
 from tenuto.outcome import (
     GATED,
     KEPT,
@@ -79,6 +79,7 @@ class Executor:
         self._has_step = has_step
         self._store_result = store_result
         self._elsewhere = elsewhere
+        self._rest = (asyncio.get_running_loop(), threads, sizes)
         self._sizes = sizes
         self._pipelines: dict[tuple[Feature, ...], Process] = {}  # those of a worker are nobody else's
 
@@ -110,15 +111,16 @@ class Executor:
     async def _outcome(self, attempt: Attempt, definition: Definition) -> Outcome:
         job = attempt.job
         attempt.on_loop = definition.is_async or definition.runs_in is not None
-        rest = (asyncio.get_running_loop(), self._threads, self._sizes)
-        running.set(Running(job, self._app, attempt.needs, self._has_step, self._store_result, *rest))
+        running.set(Running(job, self._app, attempt.needs, self._has_step, self._store_result, *self._rest))
         process = self._pipelines.get(definition.acting) or self._pipeline(definition)
         limit: asyncio.Timeout | None = None
         try:
             if isinstance(job.args, Undecodable):
                 raise job.args
-            if isinstance(job.args, Sealed) or attempt.needs.sealed:
-                await prepare(job, attempt.needs)
+            if isinstance(job.args, Sealed) and definition.encryption is None:
+                raise NotEncrypted(job.id, job.worker)
+            if attempt.needs.sealed:
+                await open_results(job, attempt.needs)
             if job.timeout is None or definition.runs_in is not None:  # there it counts from when it has begun
                 return await process(job)
             async with asyncio.timeout(job.timeout.total_seconds()) as limit:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from tenuto import telemetry
-from tenuto.context import Needs
+from tenuto.context import NONE, Needs
 from tenuto.errors import StorageBusy, StorageRejected, StorageUnavailable
 from tenuto.job import AVAILABLE, Job
 from tenuto.opening import encrypted_workers
@@ -56,11 +56,13 @@ class Producer:
         self._draining = False
         self._has_ended = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None  # asked for once: that looks at the process each time
 
     # ── from outside ──
 
     def start(self) -> None:
-        """Take and give back from now on."""
+        """Take and give back from now on, on the loop that runs."""
+        self._loop = asyncio.get_running_loop()
         self._tasks = [
             asyncio.create_task(self._take_loop(), name=f"tenuto-take-{self.queue}"),
             asyncio.create_task(self._give_loop(), name=f"tenuto-give-{self.queue}"),
@@ -192,7 +194,7 @@ class Producer:
         if jobs and telemetry.heard("queue.claim"):
             took = time.monotonic() - began
             telemetry.emit("queue.claim", queue=self.queue, count=len(jobs), duration=took)
-        return [(job, needs.get(job.id) or Needs()) for job in jobs]
+        return [(job, NONE if job.workflow_id is None else needs.get(job.id) or Needs()) for job in jobs]
 
     async def _claim_others(self, room: int, producer: str) -> list[AnyJob]:
         if room <= 0:
@@ -253,7 +255,7 @@ class Producer:
 
     def _start(self, job: AnyJob, needs: Needs) -> None:
         self._attempts[job.id, job.epoch] = attempt = Attempt(job, needs)
-        attempt.task = asyncio.Task(self._run(attempt), loop=asyncio.get_running_loop())
+        attempt.task = asyncio.Task(self._run(attempt), loop=self._loop)
         if job.deadline_force:
             expire(attempt, self._tell)
 

@@ -10,11 +10,12 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Final, ParamSpec, TypeVar
 
@@ -268,24 +269,27 @@ class _Line:
         _patiently(lambda: connection.execute("begin immediate" if self._role == "write" else "begin"))
         try:
             for request in batch:
-                self._run(connection, request)
-            connection.execute("commit")
+                self._run(connection, request, is_alone=len(batch) == 1)
+            if connection.in_transaction:
+                connection.execute("commit")
         except BaseException:
             with suppress(sqlite3.Error):
                 connection.execute("rollback")
             raise
 
-    def _run(self, connection: sqlite3.Connection, request: _Request) -> None:
+    def _run(self, connection: sqlite3.Connection, request: _Request, *, is_alone: bool) -> None:
         """Run one verb inside the shared transaction; if it fails, only what it wrote is taken back."""
-        connection.execute("savepoint one")
+        if not is_alone:
+            connection.execute("savepoint one")
         try:
             request.value = drive(request.verb(), lambda asked: self._execute(connection, asked))
         except Exception as error:
             request.error = _translated(error)
             if not connection.in_transaction:  # SQLite gave up the whole transaction: so do the others
                 raise
-            connection.execute("rollback to one")
-        connection.execute("release one")
+            connection.execute("rollback" if is_alone else "rollback to one")
+        if not is_alone:
+            connection.execute("release one")
 
     def _execute(self, connection: sqlite3.Connection, asked: Call) -> list[Row]:
         if asked.name.startswith("schema/"):
@@ -381,32 +385,35 @@ def _inputs(statement: Statement, asked: Call, now: datetime | None) -> dict[str
 
 def _document(value: Any) -> str:
     """JSON, refused when a text in it holds a NUL: SQLite would store that text only as far as there."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = _dumps(value)
     if "\\u0000" in text and _NUL.search(text):
         raise StorageRejected("SQLite: a text holds a NUL character")
     return text
 
 
+_dumps: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # escaped itself, and not after an escaped backslash
 
 
 def _outputs(statement: Statement, rows: list[Row]) -> list[Row]:
     """The rows as Python sees them: microseconds as aware instants, 0 and 1 as booleans."""
-    kinds = tuple(statement.outputs.values())
-    instants = [place for place, kind in enumerate(kinds) if kind == "timestamptz"]
-    truths = [place for place, kind in enumerate(kinds) if kind == "boolean"]
-    if not rows or not (instants or truths):
-        return rows
-    return [_converted(list(row), instants, truths) for row in rows]
+    read = [(place, _READ[kind]) for place, kind in enumerate(statement.outputs.values()) if kind in _READ]
+    return [_converted(list(row), read) for row in rows] if read else rows
 
 
-def _converted(row: list[Any], instants: Sequence[int], truths: Sequence[int]) -> Row:
-    for place in instants:
+def _converted(row: list[Any], read: Sequence[tuple[int, Callable[[Any], Any]]]) -> Row:
+    for place, reader in read:
         if row[place] is not None:
-            row[place] = EPOCH + timedelta(microseconds=row[place])
-    for place in truths:
-        row[place] = None if row[place] is None else bool(row[place])
+            row[place] = reader(row[place])
     return tuple(row)
+
+
+@lru_cache  # the rows of a batch share most of them
+def _instant(micros: int) -> datetime:
+    return EPOCH + timedelta(microseconds=micros)
+
+
+_READ: Final[Mapping[str, Callable[[Any], Any]]] = {"timestamptz": _instant, "boolean": bool}
 
 
 # ── errors ────────────────────────────────────────────────────────────────────────────────────────

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final, TypeAlias
 
 from tenuto import codec
@@ -13,6 +13,7 @@ from tenuto.job import (
     AVAILABLE,
     CANCELLED,
     EPOCH,
+    EXECUTING,
     SUSPENDED,
     TERMINAL,
     Job,
@@ -27,7 +28,7 @@ from tenuto.storage.database import LostRace, Row, Verb, call, last
 from tenuto.storage.outbox import tell_acked
 from tenuto.storage.overdue import deadline_of
 from tenuto.storage.unique import behind_holders, holders, in_order
-from tenuto.tagged import holds_same
+from tenuto.tagged import holds_same, read_sealed
 
 AnyJob: TypeAlias = Job[Any, Any]
 
@@ -51,7 +52,7 @@ def enqueue(jobs: Sequence[AnyJob]) -> Verb[list[AnyJob]]:
     """
     stored: dict[str, AnyJob] = {}
     for chunk, documents in _packed(in_order(jobs)):
-        rows = yield (last if len(jobs) == 1 else call)("enqueue", jobs=documents)
+        rows = yield (last if len(jobs) == 1 else call)("enqueue", jobs=sorted(documents, key=_ID))
         new = {row[0]: row for row in rows}
         known: dict[str, AnyJob] = {} if len(new) == len(chunk) else (yield from _existing(chunk, documents))
         for job in chunk:
@@ -190,7 +191,7 @@ def claim(
     else:
         places = [{"priority": rank, "at": micros(at - EPOCH), "id": id} for rank, (at, id) in behind.items()]
         rows = yield last("claim_behind", **asked, places=places)
-    return sorted((to_job(row, Signal()) for row in rows), key=URGENCY)
+    return claimed(rows, queue, node)
 
 
 def claim_suspect(queue: str, producer: str, node: str, keys: Sequence[str] | None = None) -> Verb[list[AnyJob]]:
@@ -199,7 +200,7 @@ def claim_suspect(queue: str, producer: str, node: str, keys: Sequence[str] | No
     With `keys`, it is one of these partitions.
     """
     rows = yield last("claim_suspect", queue=queue, producer=producer, node=node, keys=keys)
-    return [to_job(row, Signal()) for row in rows]
+    return claimed(rows, queue, node)
 
 
 # ── ack ───────────────────────────────────────────────────────────────────────────────────────────
@@ -241,8 +242,10 @@ def _documents(acks: Iterable[Ack]) -> list[dict[str, Any]]:
     documents: list[dict[str, Any]] = []
     for ack in acks:
         documents.append({"id": ack.id, "epoch": ack.epoch, "state": ack.state})
-        if ack.error is not None or ack.delay is not None or ack.recorded is not None or not ack.is_spent:
-            rest = {"error": ack.error, "errors": ack.errors, "delay": micros(ack.delay), "recorded": ack.recorded}
+        if ack.recorded is not None:
+            documents[-1]["recorded"] = ack.recorded
+        if ack.error is not None or ack.delay is not None or not ack.is_spent:
+            rest = {"error": ack.error, "errors": ack.errors, "delay": micros(ack.delay)}
             documents[-1]["rest"] = rest | {"is_unspent": not ack.is_spent}
     return documents
 
@@ -256,18 +259,38 @@ def _settled(rows: Sequence[Row], after: Settled | None = None) -> Settled:
 
 # ── rows ──────────────────────────────────────────────────────────────────────────────────────────
 
-JOB_COLUMNS: Final = (
+CLAIMED: Final = (
+    *("id", "worker", "args", "meta", "tags", "errors", "attempt", "max_attempts", "priority", "epoch", "timeout"),
+    *("inserted_at", "scheduled_at", "attempted_at", "snoozes", "rescues", "suspicions", "waiting_on", "has_needs"),
+    *("has_dependents", "workflow_id", "has_hooks", "deadline_at", "deadline_force", "chain_key"),
+)
+FETCHED: Final = (
     *("id", "state", "queue", "worker", "args", "meta", "tags", "errors", "attempt", "max_attempts", "priority"),
     *("epoch", "timeout", "inserted_at", "scheduled_at", "attempted_at", "attempted_by", "finished_at"),
     *("cancel_requested_at", "snoozes", "rescues", "suspicions", "waiting_on", "has_needs", "has_dependents"),
-    *("workflow_id", "has_hooks", "deadline_at", "deadline_force", "chain_key", "unique_key"),  # a claim lacks the last
+    *("workflow_id", "has_hooks", "deadline_at", "deadline_force", "chain_key", "unique_key"),
 )
 
 
-def to_job(row: Row, signal: Signal | None = None) -> AnyJob:
+def claimed(rows: Iterable[Row], queue: str, node: str) -> list[AnyJob]:
+    """The rows of a claim as Jobs, most urgent first. What it says of every one of them is not read back."""
+    return sorted((_claimed(row, queue, node) for row in rows), key=URGENCY)
+
+
+def _claimed(row: Row, queue: str, node: str) -> AnyJob:
+    fields = dict(zip(CLAIMED, row, strict=False))
+    fields["state"], fields["queue"], fields["attempted_by"], fields["signal"] = EXECUTING, queue, node, Signal()
+    return _job(fields)
+
+
+def to_job(row: Row) -> AnyJob:
     """A row of `jobs` as a Job. Args that cannot be read stand in it as the error that says so."""
-    fields = dict(zip(JOB_COLUMNS, row, strict=False), signal=signal)
+    fields = dict(zip(FETCHED, row, strict=True))
     fields["state"] = STATES[fields["state"]]
+    return _job(fields)
+
+
+def _job(fields: dict[str, Any]) -> AnyJob:
     fields["args"] = _decoded(fields["args"])
     fields["meta"] = {} if fields["meta"] == "{}" else _decoded(fields["meta"])
     fields["tags"] = () if fields["tags"] == "[]" else _tags(fields["tags"])
@@ -286,13 +309,14 @@ def _tags(text: str) -> tuple[str, ...]:
 
 def _decoded(text: str) -> Any:
     try:
-        return codec.decode(text)
+        return read_sealed(text) or codec.decode(text)
     except CodecError as fault:
         return fault
 
 
 URGENCY: Final = attrgetter("priority", "scheduled_at", "id")  # what sorts jobs as they are claimed
 _ATTEMPT: Final = attrgetter("id", "epoch")
+_ID: Final = itemgetter("id")  # in which they lie beside each other that are claimed together
 STATES: Final = {state.value: state for state in JobState}
 _OF_STEPS: Final = ("state", "waiting_on", "has_needs", "has_dependents", "workflow_id")
 _MAY_CASCADE: Final = BAD | {SUSPENDED}  # the gate cancels a step whose need has ended badly

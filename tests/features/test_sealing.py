@@ -16,7 +16,7 @@ from tenuto.failure import _fields, failures
 from tenuto.features.encrypted import Encryption
 from tenuto.features.sealing import Place, seal, text_of, unseal
 from tenuto.outcome import DONE, Ack, Failed, Outcome, settle
-from tenuto.tagged import Sealed, holds_same
+from tenuto.tagged import SEALED, Sealed, holds_same, read_sealed
 
 RING = KeyRing("b", {"a": KeyRing.new_key(), "b": KeyRing.new_key()})
 ID = "01900000-0000-7000-8000-000000000000"
@@ -48,6 +48,16 @@ def test_a_seal_says_its_key_and_worker_and_is_what_the_codec_would_write():
     assert text_of(sealed) == codec.encode(sealed)
     assert codec.decode(text_of(sealed)) == sealed
     assert repr(sealed) == "<sealed with key 'b'>"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters(exclude_categories=["Cs"])))
+def test_a_seal_is_read_fast_as_the_codec_reads_it_or_not_at_all(worker: str, other: str):
+    text = codec.encode(Sealed("a", worker, "bm9uY2U=", "bQ=="))
+
+    assert read_sealed(text) in (codec.decode(text), None)
+    assert read_sealed(codec.encode(Sealed("a", "app.pay", "bm9uY2U=", ""))) == Sealed("a", "app.pay", "bm9uY2U=")
+    assert read_sealed(f"{SEALED}[{other}]}}") is None
+    assert read_sealed(text + other) is None or not other
 
 
 @pytest.mark.parametrize("text", ['{"$sealed":["a","b","c"]}', '{"$sealed":["a","b",3,"d"]}', '{"$sealed":"a"}'])

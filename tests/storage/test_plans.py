@@ -229,7 +229,7 @@ async def test_a_plan_of_an_empty_table_is_not_kept_for_a_full_one(line: Postgre
     "trouble",
     [
         "deallocate all",
-        "alter table tenuto.jobs alter column queue type varchar(300)",
+        "alter table tenuto.jobs alter column worker type varchar(300)",
         "deallocate all; prepare _pg3_0 (int) as select $1",
     ],
     ids=["forgotten", "of another shape", "another's"],

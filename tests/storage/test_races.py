@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import sys
 import threading
@@ -322,6 +323,21 @@ async def test_batches_that_share_their_jobs_in_opposite_orders_are_all_stored(p
     assert lost == []
     assert [job.id for job in first] == [job.id for job in second[::-1]] == [job.id for job in jobs]
     assert sum(not job.existing for job in (*first, *second)) == 200
+
+
+async def test_batches_of_the_same_keys_in_opposite_orders_are_all_stored(pair: Pair, tables):
+    ours, theirs = pair
+    keys = [json.dumps({"key": f"{nth:04}", "states": "available"}) for nth in range(3000)]
+    jobs, others = (
+        [job.replace(unique_key=key) for job, key in zip(plain(3000), each, strict=True)] for each in (keys, keys[::-1])
+    )
+
+    with lost_races() as lost:
+        first, second = await asyncio.gather(ours.run(store.enqueue, jobs), theirs.run(store.enqueue, others))
+
+    assert lost == []
+    assert [job.id for job in first] == [job.id for job in second[::-1]]
+    assert len(tables.rows("select id from jobs")) == 3000
 
 
 # ── between two statements ────────────────────────────────────────────────────────────────────────

@@ -30,7 +30,7 @@ from tests.storage.build import (
     plain,
     stored,
 )
-from tests.storage.conftest import only_on_postgres
+from tests.storage.conftest import only_on_postgres, only_on_sqlite
 
 ALWAYS = "suspended scheduled available executing retryable completed cancelled discarded"
 USUAL = "suspended scheduled available executing retryable completed"
@@ -597,6 +597,17 @@ async def test_a_holder_that_left_before_it_was_changed_is_no_holder(clock):
     assert (answer.id, answer.existing) == (later.id, False)
     assert seen == ["enqueue", "fetch", "holders", "reach", "holders", "enqueue"]
     assert (await stored(clock, first)).args == {"n": 1}
+
+
+@only_on_sqlite
+async def test_unique_jobs_lie_in_the_order_in_which_they_are_claimed(clock, tables):
+    """In that of their keys every claim of ten would write ten pages."""
+    jobs = [alike(f"{-nth}") for nth in range(50)]
+
+    await put(clock, *jobs)
+
+    found = [row["id"] for row in tables.rows("select id from jobs order by rowid")]
+    assert found == sorted(found)
 
 
 # ── at the same time ──────────────────────────────────────────────────────────────────────────────

@@ -7,11 +7,11 @@
 with t as materialized (select coalesce(%(now)s::timestamptz, clock_timestamp()) as now),
 a as materialized (
     select *
-    from json_to_recordset(%(acks)s::json) as a (id uuid, epoch int, state text, rest json)
+    from json_to_recordset(%(acks)s::json) as a (id uuid, epoch int, state text, recorded text, rest json)
 ),
 b as materialized (
     select j.id, j.epoch, (a.rest ->> 'is_unspent')::boolean as is_unspent, a.rest ->> 'errors' as errors,
-        (a.rest ->> 'delay')::bigint as delay, a.rest ->> 'recorded' as recorded, a.state as asked,
+        (a.rest ->> 'delay')::bigint as delay, a.recorded, a.state as asked,
         case when j.cancel_requested_at is null then a.state else 'cancelled' end as state,
         coalesce(a.rest ->> 'error', case when j.cancel_requested_at is not null then %(cancelled)s end) as error
     from a

@@ -10,14 +10,13 @@ with t (now) as (
 given as materialized (
     select
         json_extract(value, '$.id') as id, json_extract(value, '$.epoch') as epoch, json_extract(value, '$.state') as state,
-        json_extract(value, '$.rest') as rest  -- what most acks have none of
+        json_extract(value, '$.recorded') as recorded, json_extract(value, '$.rest') as rest  -- what most acks have none of
     from json_each(:acks)
 ),
 a as (
     select
-        id, epoch, state, json_extract(rest, '$.error') as error, json_extract(rest, '$.errors') as errors,
-        json_extract(rest, '$.delay') as delay, json_extract(rest, '$.is_unspent') as is_unspent,
-        json_extract(rest, '$.recorded') as recorded
+        id, epoch, state, recorded, json_extract(rest, '$.error') as error, json_extract(rest, '$.errors') as errors,
+        json_extract(rest, '$.delay') as delay, json_extract(rest, '$.is_unspent') as is_unspent
     from given
 )
 update jobs

@@ -2,12 +2,11 @@
 --                of one and :room of all. Jobs of no partition (the key '') stand among all others: without :deep they
 --                are looked for before the two hundredth.
 -- in:    queue text, partitions json, room int, is_deep boolean, producer uuid, node text, now timestamptz
--- out:   id uuid, state text, queue text, worker text, args text, meta text, tags text, errors text, attempt int,
---        max_attempts int, priority int, epoch int, timeout bigint, inserted_at timestamptz, scheduled_at
---        timestamptz, attempted_at timestamptz, attempted_by text, finished_at timestamptz, cancel_requested_at
---        timestamptz, snoozes int, rescues int, suspicions int, waiting_on int, has_needs boolean, has_dependents
---        boolean, workflow_id uuid, has_hooks boolean, deadline_at
---        timestamptz, deadline_force boolean, chain_key text, limit_key text
+-- out:   id uuid, worker text, args text, meta text, tags text, errors text, attempt int, max_attempts int, priority
+--        int, epoch int, timeout bigint, inserted_at timestamptz, scheduled_at timestamptz, attempted_at timestamptz,
+--        snoozes int, rescues int, suspicions int, waiting_on int, has_needs boolean, has_dependents boolean,
+--        workflow_id uuid, has_hooks boolean, deadline_at timestamptz, deadline_force boolean, chain_key text,
+--        limit_key text
 -- lock:  the write lock is held
 -- plan:  jobs_partition
 with t (now) as (
@@ -77,7 +76,6 @@ where rowid in (
     limit :room
 )
 returning
-    id, state, queue, worker, args, meta, tags, errors, attempt, max_attempts, priority, epoch, timeout,
-    inserted_at, scheduled_at, attempted_at, attempted_by, finished_at, cancel_requested_at, snoozes,
-    rescues, suspicions, waiting_on, has_needs, has_dependents, workflow_id, has_hooks,
-    deadline_at, deadline_force, chain_key, limit_key
+    id, worker, args, meta, tags, errors, attempt, max_attempts, priority, epoch, timeout, inserted_at,
+    scheduled_at, attempted_at, snoozes, rescues, suspicions, waiting_on, has_needs, has_dependents,
+    workflow_id, has_hooks, deadline_at, deadline_force, chain_key, limit_key
