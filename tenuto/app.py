@@ -7,6 +7,7 @@ from uuid import UUID
 
 from tenuto import doctor
 from tenuto.address import open_database
+from tenuto.answer import Answer
 from tenuto.config import Config
 from tenuto.definition import sealed
 from tenuto.doctor import Finding, Health, NodeHealth, QueueStatus
@@ -16,6 +17,7 @@ from tenuto.job import AVAILABLE, Duration, Job, JobState, id_of, seconds
 from tenuto.limits import Queue
 from tenuto.opening import args_of, opened_job, recorded_value
 from tenuto.options import as_jobs, fitting
+from tenuto.relay import Relay, Waiting
 from tenuto.runtime.crew import Crew
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier, tell_settled
@@ -23,7 +25,7 @@ from tenuto.runtime.places.elsewhere import Executors, check_executors
 from tenuto.runtime.signals import stop_signals
 from tenuto.schedule import Schedule
 from tenuto.sizes import Sizes
-from tenuto.storage import reading, steer, store, upkeep
+from tenuto.storage import reading, relays, steer, store, upkeep
 from tenuto.storage.database import Hint, Verb
 from tenuto.storage.steer import Changes, Filter, Named, Steered
 from tenuto.storage.together import Together
@@ -77,6 +79,7 @@ class Tenuto:
         self.database = open_database(config)
         self._node = Node(self.database, config.node, config.lease)
         self._notifier = Notifier(self._node, listens=config.listen)
+        self._waiting = Waiting(self.database, self._notifier, self._check_open)
         self.cron.set_up(config.cron, self.database, self._notifier)
 
     def configure(self, **settings: Any) -> None:
@@ -140,6 +143,7 @@ class Tenuto:
 
     async def _close(self) -> None:
         self._is_open = False
+        self._waiting.stop()
         self._node.end()
         await self._notifier.stop()
         await self.database.close()
@@ -231,6 +235,52 @@ class Tenuto:
     def _tell_due(self, stored: Iterable[AnyJob]) -> None:
         due = {job.queue for job in stored if job.state is AVAILABLE}
         self._notifier.tell(Hint("insert", queue) for queue in due)
+
+    # ── await ──
+
+    @overload
+    async def relay(self, work: Job[Any, T]) -> Relay[T]: ...
+    @overload
+    async def relay(self, work: Sequence[Job[Any, T]]) -> list[Relay[T]]: ...
+    async def relay(self, work: Any) -> Any:
+        """Enqueue a job, or jobs, of which the answer is awaited: `await (await app.relay(job)).result()`.
+
+        Raises as `enqueue` does. A job that is stored already, or whose unique key another holds, is awaited all the
+        same.
+        """
+        asked = [job.replace(awaited=True) for job in as_jobs(work)]
+        stored = await self.enqueue(asked)
+        found = [job for job in stored if job.existing]
+        relayed = [Relay(job, self._waiting) for job in stored]
+        if found:
+            await self._await_jobs(found)
+        return relayed[0] if isinstance(work, Job) else relayed
+
+    @overload
+    async def relay_to(self, job: Job[Any, T]) -> Relay[T]: ...
+    @overload
+    async def relay_to(self, job: UUID | str) -> Relay[Any]: ...
+    async def relay_to(self, job: Any) -> Any:
+        """Await a job that is stored already, by itself or by its id: one that runs, one that was relayed before a
+        restart, one that has ended. Raises JobNotFound."""
+        found = await self.fetch(job)
+        if not found.awaited:
+            await self._await_jobs([found])
+        return Relay(found, self._waiting)
+
+    async def _await_jobs(self, jobs: Sequence[AnyJob]) -> None:
+        if await self._run(relays.await_jobs, [job.id for job in jobs]):
+            self._notifier.tell([Hint("signal")])
+
+    async def await_many(
+        self, relays: Sequence[Relay[T]], timeout: Duration | None = 5.0, *, with_retries: bool = False
+    ) -> list[Answer[T]]:
+        """What the jobs came to, in the order of their relays; those that have not when the time is over TimedOut.
+
+        The one time is for all of them. Raises as `Relay.outcome` does.
+        """
+        self._check_loop()
+        return await self._waiting.outcomes(relays, timeout, with_retries=with_retries)
 
     # ── read ──
 

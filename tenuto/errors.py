@@ -55,6 +55,8 @@ TenutoError
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
 
 
 class TenutoError(Exception):
@@ -593,6 +595,51 @@ class RaisedElsewhere(TenutoError):
         self.original = original
         self.message = message
         self.traceback = traceback
+
+
+class JobFailed(TenutoError):
+    """An awaited job's attempt failed, and another one follows; `error` says how, as data."""
+
+    def __init__(self, job_id: str, error: Any) -> None:
+        super().__init__(f"job {job_id} failed: {error.type}: {error.message}")
+        self.job_id = job_id
+        self.error = error
+
+
+class JobDiscarded(TenutoError):
+    """An awaited job failed for good; `error` says how, as data."""
+
+    def __init__(self, job_id: str, error: Any) -> None:
+        super().__init__(f"job {job_id} was discarded: {error.type}: {error.message}")
+        self.job_id = job_id
+        self.error = error
+
+
+class JobCancelled(TenutoError):
+    """An awaited job was cancelled, for `reason`."""
+
+    def __init__(self, job_id: str, reason: str) -> None:
+        super().__init__(f"job {job_id} was cancelled" + (f": {reason}" if reason else ""))
+        self.job_id = job_id
+        self.reason = reason
+
+
+class JobSnoozed(TenutoError):
+    """An awaited job asked to be run again after `delay`."""
+
+    def __init__(self, job_id: str, delay: timedelta) -> None:
+        super().__init__(f"job {job_id} snoozed for {delay.total_seconds():g} s; with_retries=True waits on")
+        self.job_id = job_id
+        self.delay = delay
+
+
+class RelayTimedOut(TenutoError, TimeoutError):
+    """The wait for a job ended first; the job goes on, and can be awaited again."""
+
+    def __init__(self, job_id: str, seconds: float) -> None:
+        super().__init__(f"job {job_id} did not answer within {seconds:g} s; it goes on, only the waiting stopped")
+        self.job_id = job_id
+        self.seconds = seconds
 
 
 class WaitTimedOut(TenutoError, TimeoutError):

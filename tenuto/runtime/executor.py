@@ -29,6 +29,7 @@ from tenuto.outcome import (
     outcome_of,
     settle,
 )
+from tenuto.runtime.lending import Slots
 from tenuto.runtime.places.pool import Threads
 from tenuto.sizes import USUAL, Sizes
 from tenuto.tagged import Sealed
@@ -42,11 +43,12 @@ AnyJob = Job[Any, Any]
 class Attempt:
     """One claimed job on this node: what it needs, and what it was told from outside."""
 
-    __slots__ = ("ack", "is_settled", "job", "needs", "on_loop", "stopped", "task")
+    __slots__ = ("ack", "is_settled", "job", "needs", "on_loop", "slots", "stopped", "task")
 
-    def __init__(self, job: AnyJob, needs: Needs) -> None:
+    def __init__(self, job: AnyJob, needs: Needs, slots: Slots | None = None) -> None:
         self.job = job
         self.needs = needs
+        self.slots = slots
         self.task: asyncio.Task[None] | None = None
         self.stopped: Stopped | Released | Cancel | None = None
         self.on_loop = False  # whether cancelling its task reaches the user's code
@@ -110,7 +112,7 @@ class Executor:
     async def _outcome(self, attempt: Attempt, definition: Definition) -> Outcome:
         job = attempt.job
         attempt.on_loop = definition.is_async or definition.runs_in is not None
-        rest = (asyncio.get_running_loop(), self._threads, self._sizes)
+        rest = (asyncio.get_running_loop(), self._threads, self._sizes, attempt.slots)
         running.set(Running(job, self._app, attempt.needs, self._has_step, self._store_result, *rest))
         process = self._pipelines.get(definition.acting) or self._pipeline(definition)
         limit: asyncio.Timeout | None = None

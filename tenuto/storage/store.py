@@ -18,7 +18,7 @@ from tenuto.job import (
     JobState,
     Signal,
 )
-from tenuto.outcome import Ack
+from tenuto.outcome import Ack, answer_of
 from tenuto.sizes import ARGS_MOST, META_MOST
 from tenuto.storage.aftermath import BAD, Ended, Settled, aftermath, reach
 from tenuto.storage.chains import as_link, in_line
@@ -146,6 +146,8 @@ def _document(job: AnyJob) -> dict[str, Any]:
         document |= deadline_of(job)
     if job.partition is not None:
         document["limit_key"] = job.partition
+    if job.awaited:
+        document["awaited"] = True
     document |= as_link(job) if job.chain_key is not None else {}
     return document
 
@@ -251,6 +253,8 @@ def _documents(acks: Iterable[Ack]) -> list[dict[str, Any]]:
         if ack.error is not None or ack.delay is not None or ack.recorded is not None or not ack.is_spent:
             rest = {"error": ack.error, "errors": ack.errors, "delay": micros(ack.delay), "recorded": ack.recorded}
             documents[-1] |= rest | {"is_unspent": not ack.is_spent}
+        if ack.is_awaited:
+            documents[-1]["answer"] = answer_of(ack)
     return documents
 
 
@@ -267,7 +271,15 @@ JOB_COLUMNS: Final = (
     *("id", "state", "queue", "worker", "args", "meta", "tags", "errors", "attempt", "max_attempts", "priority"),
     *("epoch", "timeout", "inserted_at", "scheduled_at", "attempted_at", "attempted_by", "finished_at"),
     *("cancel_requested_at", "snoozes", "rescues", "suspicions", "waiting_on", "has_needs", "has_dependents"),
-    *("workflow_id", "has_hooks", "deadline_at", "deadline_force", "chain_key", "unique_key"),  # a claim lacks the last
+    *(
+        "workflow_id",
+        "has_hooks",
+        "deadline_at",
+        "deadline_force",
+        "chain_key",
+        "awaited",
+        "unique_key",
+    ),  # a claim lacks the last
 )
 
 

@@ -1,0 +1,232 @@
+"""Relay: await a job's answer from any process that reaches the database, now or after a restart."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypeVar
+
+from tenuto.answer import (
+    GONE,
+    TIMED_OUT,
+    Answer,
+    Cancelled,
+    Completed,
+    Discarded,
+    Failed,
+    Gone,
+    Kept,
+    Snoozed,
+    TimedOut,
+    TooLarge,
+)
+from tenuto.context import running
+from tenuto.errors import (
+    JobCancelled,
+    JobDiscarded,
+    JobFailed,
+    JobNotFound,
+    JobSnoozed,
+    NotStarted,
+    RelayTimedOut,
+    ResultTooLarge,
+    StorageUnavailable,
+)
+from tenuto.job import Duration, Job, seconds
+from tenuto.opening import opened_answer
+from tenuto.runtime.notifier import Notifier
+from tenuto.sizes import USUAL
+from tenuto.storage import relays
+from tenuto.storage.database import Database, Hint
+
+T = TypeVar("T")
+
+POLL_EVERY: Final = 0.9  # seconds: a wait never depends on a hint
+AT_ONCE: Final = 5000  # jobs asked about in one read
+
+
+class Relay(Generic[T]):
+    """A job whose answer is awaited. Any process may make one for it, as often as it likes: `app.relay_to(id)`.
+
+    Letting go of it, or of a wait, costs nothing and leaves nothing behind; the job goes on.
+    """
+
+    def __init__(self, job: Job[Any, T], waiting: "Waiting") -> None:
+        self.job = job
+        self._waiting = waiting
+
+    @property
+    def id(self) -> str:
+        """The id of its job, by which it can be awaited again."""
+        return self.job.id
+
+    def __repr__(self) -> str:
+        return f"<Relay of {self.job.worker} {self.id}>"
+
+    async def result(self, timeout: Duration | None = 5.0, *, with_retries: bool = False) -> T:
+        """The value that the job returned.
+
+        Raises what `outcome` gives in its place: JobFailed, JobCancelled, JobDiscarded, JobSnoozed, ResultTooLarge,
+        RelayTimedOut, JobNotFound. A value that nobody awaited when the job ended, and that is therefore gone, is None.
+        """
+        return _value(self, await self.outcome(timeout, with_retries=with_retries), timeout)
+
+    async def outcome(self, timeout: Duration | None = 5.0, *, with_retries: bool = False) -> Answer[T]:
+        """What the job came to, as a value to match: Completed, Failed, Snoozed, Cancelled, Discarded, TooLarge, Gone,
+        and TimedOut, after which the job goes on. `timeout=None` waits for ever.
+
+        The first attempt answers, also when it fails or snoozes; `with_retries` the last one does. Raises WouldDeadlock
+        in a job that only it could make room for, NotStarted once the app is closed, and what opens an encrypted
+        worker's value raises. A database that is away meanwhile only makes it later.
+        """
+        (answer,) = await self._waiting.outcomes([self], timeout, with_retries=with_retries)
+        return answer
+
+
+def _value(relay: Relay[T], answer: Answer[T], timeout: Duration | None) -> T:
+    match answer:
+        case Completed(value):
+            return value
+        case Failed(error):
+            raise JobFailed(relay.id, error)
+        case Discarded(error):
+            raise JobDiscarded(relay.id, error)
+        case Cancelled(reason):
+            raise JobCancelled(relay.id, reason)
+        case Snoozed(delay):
+            raise JobSnoozed(relay.id, delay)
+        case TooLarge(size):
+            raise ResultTooLarge("the answer", size, USUAL.result)
+        case Gone():
+            raise JobNotFound(relay.id)
+        case TimedOut():
+            raise RelayTimedOut(relay.id, 0.0 if timeout is None else seconds("timeout", timeout).total_seconds())
+
+
+# ── waiting ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(slots=True, eq=False)
+class _Wait:
+    """One wait for one job: whether only its last attempt answers, and where that goes (None: the job is gone)."""
+
+    id: str
+    with_retries: bool
+    answer: "asyncio.Future[Kept | None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Waiting:
+    """All waits of one app for jobs, however many, answered by one loop that runs while there are any.
+
+    Subscribe, read, then wait: a job that settles at whatever moment is seen by the read or told by the hint.
+    """
+
+    def __init__(self, database: Database, notifier: Notifier, check_open: Callable[[], None]) -> None:
+        self._database = database
+        self._notifier = notifier
+        self._check_open = check_open  # raises NotStarted
+        self._waits: dict[str, set[_Wait]] = defaultdict(set)
+        self._told: set[str] = set()  # jobs that may have settled since they were read
+        self._changed = asyncio.Event()
+        self._reader: asyncio.Task[None] | None = None
+
+    async def outcomes(
+        self, relays: Sequence[Relay[T]], timeout: Duration | None, *, with_retries: bool
+    ) -> list[Answer[T]]:
+        """What each job came to, in their order; TimedOut for those that had not when the time was over."""
+        limit = None if timeout is None else seconds("timeout", timeout).total_seconds()
+        self._check_open()
+        async with self._begun(relays, with_retries=with_retries) as waits:
+            if waits:
+                with _slot_lent(relays):
+                    await asyncio.wait([wait.answer for wait in waits], timeout=limit)
+            return [await _answer(wait) for wait in waits]
+
+    @asynccontextmanager
+    async def _begun(self, relays: Iterable[Relay[Any]], *, with_retries: bool) -> AsyncIterator[list[_Wait]]:
+        waits = [_Wait(relay.id, with_retries) for relay in relays]
+        for wait in waits:
+            self._waits[wait.id].add(wait)
+            self._told.add(wait.id)
+        self._changed.set()
+        if self._reader is None and waits:
+            self._reader = asyncio.create_task(self._read_while_awaited(), name="tenuto-relay")
+        try:
+            yield waits
+        finally:
+            for wait in waits:
+                self._end(wait)
+
+    def _end(self, wait: _Wait) -> None:
+        wait.answer.cancel()  # where there is none: nobody waits for it any more
+        self._waits[wait.id].discard(wait)
+        if not self._waits[wait.id]:
+            del self._waits[wait.id]
+        if not self._waits:
+            self._changed.set()
+
+    def stop(self) -> None:
+        """Tell everybody who waits that the app is closed."""
+        for wait in [wait for waits in self._waits.values() for wait in waits if not wait.answer.done()]:
+            wait.answer.set_exception(NotStarted())
+
+    def _hear(self, hint: Hint) -> None:
+        if not hint.channel or hint == _ANY_SETTLED:
+            self._told.update(self._waits)
+            self._changed.set()
+        elif hint.channel == "settled" and hint.subject in self._waits:
+            self._told.add(hint.subject)
+            self._changed.set()
+
+    async def _read_while_awaited(self) -> None:
+        leave = self._notifier.subscribe(self._hear)
+        try:
+            while self._waits:
+                self._changed.clear()  # before the read: what is told from now on leads to another one
+                await self._read()
+                if not await self._is_told():
+                    self._told.update(self._waits)
+        finally:
+            leave()
+            self._reader = None
+
+    async def _is_told(self) -> bool:
+        """Wait for a hint, or for as long as one may have been lost."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(POLL_EVERY):
+                return await self._changed.wait()
+        return False
+
+    async def _read(self) -> None:
+        """Answer the waits for those jobs that may have settled; a database that is away is asked again later."""
+        asked = list(self._told.intersection(self._waits))
+        self._told.clear()
+        for part in (asked[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE)):
+            try:
+                found = await self._database.read(relays.kept, part)
+            except StorageUnavailable:
+                return
+            for id in part:
+                self._tell(id, found.get(id))
+
+    def _tell(self, id: str, kept: Kept | None) -> None:
+        for wait in self._waits.get(id, ()):
+            if not wait.answer.done() and (kept is None or kept.is_answer(with_retries=wait.with_retries)):
+                wait.answer.set_result(kept)
+
+
+async def _answer(wait: _Wait) -> Answer[Any]:
+    if not wait.answer.done():
+        return TIMED_OUT
+    kept = wait.answer.result()
+    return GONE if kept is None else await opened_answer(kept, with_retries=wait.with_retries)
+
+
+def _slot_lent(relays: Sequence[Relay[Any]]) -> AbstractContextManager[None]:
+    """In a job: let its queue use the slot meanwhile. Raises WouldDeadlock where that cannot help."""
+    mine = running.get(None)
+    return nullcontext() if mine is None else mine.slots.lent(mine.job, [relay.job for relay in relays])
+
+
+_ANY_SETTLED: Final = Hint("settled")
