@@ -42,7 +42,7 @@ from tenuto.storage.database import Database, Hint
 
 T = TypeVar("T")
 
-POLL_EVERY: Final = 0.9  # seconds: a wait never depends on a hint
+POLL_EVERY: Final = 0.5  # seconds: a wait never depends on a hint
 AT_ONCE: Final = 5000  # jobs asked about in one read
 
 

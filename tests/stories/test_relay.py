@@ -6,8 +6,11 @@ import asyncio
 import gc
 import os
 from datetime import UTC, datetime, timedelta
+from inspect import signature
 from typing import Any
+from uuid import UUID
 
+import psycopg
 import pytest
 
 from tenuto import (
@@ -18,6 +21,7 @@ from tenuto import (
     Failure,
     Gone,
     Record,
+    Relay,
     Snoozed,
     Tenuto,
     TimedOut,
@@ -28,6 +32,7 @@ from tenuto import (
     job,
 )
 from tenuto.errors import (
+    InvalidJob,
     JobCancelled,
     JobDiscarded,
     JobFailed,
@@ -38,7 +43,9 @@ from tenuto.errors import (
     ResultTooLarge,
     TenutoError,
 )
-from tests.kit import Gate, Obey, drain, eventually
+from tenuto.runtime.notifier import packed
+from tenuto.storage.database import Hint
+from tests.kit import Gate, Obey, drain, eventually, worker_process
 
 RACES = int(os.environ.get("TENUTO_RACES", "1000"))  # between a commit and a wait that begins; 10,000 take a minute
 
@@ -394,6 +401,88 @@ async def test_a_wait_ends_when_the_app_is_closed(open_app):
         await wait
     with pytest.raises(NotStarted):
         await relay.result()
+
+
+# ── between processes ─────────────────────────────────────────────────────────────────────────────
+
+
+async def test_five_seconds_are_waited_unless_told_otherwise(app):
+    assert signature(Relay.result).parameters["timeout"].default == 5.0
+    assert signature(Relay.outcome).parameters["timeout"].default == 5.0
+    assert signature(Tenuto.await_many).parameters["timeout"].default == 5.0
+
+
+async def test_what_cannot_be_enqueued_cannot_be_relayed(app):
+    with pytest.raises(InvalidJob):
+        await app.relay("no job")
+    with pytest.raises(InvalidJob):
+        await app.relay([double.new(1), 5])
+    with pytest.raises(InvalidJob):
+        await app.relay_to("no id")
+
+
+async def test_each_app_answers_for_its_own_jobs(tmp_path, open_app):
+    one = await open_app(url=f"sqlite:///{tmp_path / 'one.db'}", queues={"default": 1}, name="one")
+    two = await open_app(url=f"sqlite:///{tmp_path / 'two.db'}", queues={"default": 1}, name="two")
+    relays = await one.relay(Obey.app()), await two.relay(Obey.app())
+
+    assert [await relay.result() for relay in relays] == ["one", "two"]
+    with pytest.raises(JobNotFound):
+        await two.relay_to(relays[0].id)
+
+
+async def test_a_wait_needs_no_notification(open_app, database_url):
+    app = await open_app(listen=False)
+    with worker_process(database_url):
+        relays = await app.relay([Obey.value(n) for n in range(20)])
+
+        assert await app.await_many(relays, timeout=30) == [Completed(n) for n in range(20)]
+
+
+@pytest.mark.timeout(120)
+async def test_two_processes_answer_each_others_relays_while_listen_is_killed(open_app, database_url):
+    app = await open_app()
+    with worker_process(database_url), worker_process(database_url):
+        assert await (await app.relay(Obey.value("ready"))).result(timeout=30) == "ready"
+        for _ in range(5):
+            relays = await app.relay([Obey.value(n) for n in range(50)])
+            if database_url.startswith("postgresql"):
+                await cut_the_listeners(database_url)
+            late = await app.relay([Obey.value(n) for n in range(50)])
+
+            assert await app.await_many(relays + late, timeout=30) == [Completed(n) for n in [*range(50), *range(50)]]
+
+
+async def cut_the_listeners(url: str) -> None:
+    """End every connection of this database that listens."""
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        found = await connection.execute(
+            "select count(pg_terminate_backend(pid)) from pg_stat_activity "
+            "where datname = current_database() and query ilike 'listen %' and pid <> pg_backend_pid()"
+        )
+        assert await found.fetchone() != (0,)
+
+
+async def test_hints_of_a_batch_go_out_as_one_notification():
+    ids = [Hint("settled", str(UUID(int=n))) for n in range(300)]
+    few = packed([Hint("insert", "a"), Hint("insert", "b"), *ids])
+
+    assert len(few) == 3  # a batch of 300 ids is more than one can carry
+    assert few[0] == Hint("insert", "a\nb")
+    assert [id for hint in few[1:] for id in hint.subject.split("\n")] == [hint.subject for hint in ids]
+    assert all(len(hint.subject) <= 7_900 for hint in few)
+
+
+async def test_nothing_is_told_of_jobs_that_nobody_awaits(app):
+    told: list[Hint] = []
+    app._notifier.subscribe(told.append)
+    await app.enqueue(double.new(1))
+    await drain(app)
+    assert not [hint for hint in told if hint.channel == "settled"]
+    relay = await app.relay(double.new(1))
+    await relay.result()
+
+    assert [hint.subject for hint in told if hint.channel == "settled"] == [relay.id]
 
 
 # ── at scale ──────────────────────────────────────────────────────────────────────────────────────

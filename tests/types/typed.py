@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, assert_type
 
+from tenuto.answer import Answer, Cancelled, Completed, Discarded, Failed
 from tenuto.app import Tenuto
 from tenuto.features.chain import Chain
 from tenuto.features.deadline import Deadline
@@ -13,9 +14,10 @@ from tenuto.features.recorded import Recorded
 from tenuto.features.unique import Unique
 from tenuto.function import job
 from tenuto.hooking import attach_hook, detach_hook
-from tenuto.job import Job
+from tenuto.job import Failure, Job
 from tenuto.limits import Limits, Queue, Rate
 from tenuto.outcome import Cancel, Discard, Record, Snooze
+from tenuto.relay import Relay
 from tenuto.sizes import Sizes
 from tenuto.worker import Worker
 from tenuto.workflow import Step, Workflow
@@ -265,3 +267,26 @@ assert_type(third, Step[int])
 assert_type(third.job, Job[Any, int])
 
 flow.add("fourth", fetch)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+# ── relays ────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def awaited(id: str) -> None:
+    relay = await app.relay(count.new(["a"]))
+    assert_type(relay, Relay[int])
+    assert_type(await relay.result(), int)
+    assert_type(await app.relay([count.new(["a"])]), list[Relay[int]])
+    assert_type(await app.relay_to(relay.job), Relay[int])
+    assert_type(await app.relay_to(id), Relay[Any])
+    assert_type(await app.await_many([relay]), list[Answer[int]])
+    match await relay.outcome():
+        case Completed(value):
+            assert_type(value, int)
+        case Failed(error) | Discarded(error):
+            assert_type(error, Failure)
+        case Cancelled(reason):
+            assert_type(reason, str)
+        case _:
+            pass
+    assert_type(await (await app.relay(nothing.new())).result(), None)
+    await app.relay("x")  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
