@@ -171,13 +171,18 @@ class Waiting:
         for wait in [wait for waits in self._waits.values() for wait in waits if not wait.answer.done()]:
             wait.answer.set_exception(NotStarted())
 
+    def look_at(self, ids: Iterable[str]) -> None:
+        """These jobs may have settled."""
+        told = self._waits.keys() & ids
+        if told:
+            self._told |= told
+            self._changed.set()
+
     def _hear(self, hint: Hint) -> None:
         if not hint.channel or hint == _ANY_SETTLED:
-            self._told.update(self._waits)
-            self._changed.set()
-        elif hint.channel == "settled" and hint.subject in self._waits:
-            self._told.add(hint.subject)
-            self._changed.set()
+            self.look_at(self._waits)
+        elif hint.channel == "settled":
+            self.look_at([hint.subject])
 
     async def _read_while_awaited(self) -> None:
         leave = self._notifier.subscribe(self._hear)
