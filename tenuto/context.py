@@ -35,6 +35,7 @@ class Running:
     store_result: Callable[[Job[Any, Any], str], Awaitable[None]]
     loop: Any  # the event loop of its node
     threads: Any  # those of its node, or the one that the attempt keeps
+    completions: list[Any] | None = None  # made in transactions of its own, the last one counts; None: not to be had
 
 
 running: ContextVar[Running] = ContextVar("tenuto_running")

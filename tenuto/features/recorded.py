@@ -69,13 +69,17 @@ class Recorder(Feature):
         if not isinstance(outcome, Record):
             return outcome
         try:
-            return Recording(outcome.value, await self._text(outcome.value))
+            plain = encode_result(outcome.value)
+            text = await asyncio.to_thread(packed, plain) if len(plain) > _LONG else packed(plain)
+            return Recording(outcome.value, self._checked(text))
         except CodecError as refused:
             return Unstorable(refused)
 
-    async def _text(self, value: object) -> str:
-        plain = encode_result(value)
-        text = await asyncio.to_thread(packed, plain) if len(plain) > _LONG else packed(plain)
+    def recording(self, value: T) -> Recording[T]:
+        """A result as it is kept, made at once. Raises UnencodableResult and ResultTooLarge."""
+        return Recording(value, self._checked(packed(encode_result(value))))
+
+    def _checked(self, text: str) -> str:
         if size(text) > self._limit:
             raise ResultTooLarge("the recorded result", size(text), self._limit)
         return text

@@ -41,7 +41,7 @@ AnyJob = Job[Any, Any]
 class Attempt:
     """One claimed job on this node: what it needs, and what it was told from outside."""
 
-    __slots__ = ("ack", "is_settled", "job", "needs", "on_loop", "stopped", "task")
+    __slots__ = ("ack", "completions", "is_settled", "job", "needs", "on_loop", "stopped", "task")
 
     def __init__(self, job: AnyJob, needs: Needs) -> None:
         self.job = job
@@ -50,6 +50,7 @@ class Attempt:
         self.stopped: Stopped | Released | Cancel | None = None
         self.on_loop = False  # whether cancelling its task reaches the user's code
         self.is_settled = False
+        self.completions: list[Any] = []  # made in transactions of its own
         self.ack: Ack | None = None  # what it came to, while its hooks are told
 
     def stop(self, outcome: Stopped | Released | Cancel) -> None:
@@ -71,12 +72,14 @@ class Executor:
         has_step: Callable[[AnyJob, str], bool],
         store_result: Callable[[AnyJob, str], Awaitable[None]],
         elsewhere: Callable[[Definition], Process] | None = None,
+        committed: Callable[[Attempt], Awaitable[Outcome | None]] | None = None,
     ) -> None:
         self._app = app
         self._threads = threads
         self._has_step = has_step
         self._store_result = store_result
         self._elsewhere = elsewhere
+        self._committed = committed
         self._pipelines: dict[tuple[Feature, ...], Process] = {}  # those of a worker are nobody else's
 
     async def run(self, attempt: Attempt) -> Ack:
@@ -95,6 +98,8 @@ class Executor:
             return settle(job, KEPT)
         began = _started(job)
         outcome = await self._outcome(attempt, definition)
+        if attempt.completions and self._committed is not None:
+            outcome = await self._committed(attempt) or outcome
         told = ack = settle(job, outcome, backoff=definition.backoff)
         for feature in definition.giving_back:
             ack = feature.before_ack(job, outcome, ack)
@@ -108,7 +113,8 @@ class Executor:
         job = attempt.job
         attempt.on_loop = definition.is_async or definition.runs_in is not None
         loop = asyncio.get_running_loop()
-        running.set(Running(job, self._app, attempt.needs, self._has_step, self._store_result, loop, self._threads))
+        doors = (self._has_step, self._store_result, loop, self._threads, attempt.completions)
+        running.set(Running(job, self._app, attempt.needs, *doors))
         process = self._pipelines.get(definition.acting) or self._pipeline(definition)
         limit: asyncio.Timeout | None = None
         try:
