@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from inspect import isawaitable
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import aiosqlite
@@ -145,8 +145,8 @@ def alchemical(url: str, drivers: tuple[str, str]) -> str:
 
 
 class AlchemyConnection(Lender):
-    speaks = ("sqlite", "postgres")
-    drivers: ClassVar[tuple[str, str]] = ("pysqlite", "psycopg")
+    speaks: ClassVar[Sequence[str]] = ("sqlite", "postgres")
+    drivers: ClassVar[tuple[str, str]] = ("pysqlite", "psycopg")  # for SQLite, and for PostgreSQL
 
     def begin(self) -> Any:
         self.engine = sqlalchemy.create_engine(alchemical(self.url, self.drivers))
@@ -202,7 +202,7 @@ def set_up_django(url: str) -> None:
         django_settings.configure(DATABASES={}, USE_TZ=True)
         django.setup()
     if is_sqlite(url):
-        one = {"ENGINE": "django.db.backends.sqlite3", "NAME": path_of(url)}
+        one: dict[str, Any] = {"ENGINE": "django.db.backends.sqlite3", "NAME": path_of(url)}
     else:
         at = urlsplit(url)
         where = {"HOST": at.hostname, "PORT": at.port, "USER": at.username, "PASSWORD": at.password}

@@ -10,13 +10,14 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any, ClassVar, Final, NamedTuple, TypeAlias, TypeVar
 
-from tenuto.errors import StorageBusy, TenutoError, UnusableConnection
+from tenuto.errors import NotMigrated, StorageBusy, TenutoError, UnusableConnection
 from tenuto.storage.database import Call, Database, Hint, LostRace, Row, Statement, Verb
 from tenuto.storage.upkeep import check_schema
 
 T = TypeVar("T")
 
 SAVEPOINT: Final = "tenuto_borrowed"
+NO_TABLES: Final = "its database has not the tables of this app: is it another one, or was `tenuto migrate` not run?"
 
 
 class Standing(Enum):
@@ -98,7 +99,10 @@ class Dialect(ABC):
 
 def lent(line: Line, dialect: Dialect, verb: Verb[T], hints: Callable[[T], Sequence[Hint]]) -> Asking[T]:
     """Run a verb on the line, and tell what follows from it. An error takes back what it wrote, and nothing else."""
-    scope = dialect.scopes[line.standing]
+    try:
+        scope = dialect.scopes[line.standing]
+    except Exception as error:
+        raise _told(dialect, error) from error
     try:
         yield from _commands(scope.enter)
         found = yield from dialect.enter()
@@ -138,6 +142,8 @@ def _spoken(dialect: Dialect, verb: Verb[T]) -> Asking[T]:
 
 
 def _told(dialect: Dialect, error: Exception) -> Exception:
+    if isinstance(error, NotMigrated) and error.found is None:
+        return UnusableConnection(NO_TABLES)
     known = error if isinstance(error, TenutoError) else dialect.translated(error)
     if isinstance(known, LostRace):
         return StorageBusy(f"others were first; roll back, and run the transaction again: {known}")

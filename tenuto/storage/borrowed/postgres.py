@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 from tenuto.errors import StorageBusy, StorageRejected, StorageUnavailable, UnusableConnection
-from tenuto.storage.borrowed.loan import WITHIN, Ask, Asking, Dialect, Scope, Standing
+from tenuto.storage.borrowed.loan import NO_TABLES, WITHIN, Ask, Asking, Dialect, Scope, Standing
 from tenuto.storage.database import Call, Database, Hint, Row, Statement
 from tenuto.storage.postgres import Postgres
 
@@ -81,14 +81,13 @@ class PostgresDialect(Dialect):
 
 
 _BUSY: Final = frozenset({"40001", "40P01", "55P03", "57014"})
-_NO_TABLES: Final = "its database has not the tables of this app: is it another one, or was `tenuto migrate` not run?"
 _UNUSABLE: Final = {
     "25P02": "its transaction has failed already; roll it back first",
     "25006": "its transaction is read-only",
     "42501": "its user may not write into the tables of Tenuto",
-    "3F000": _NO_TABLES,
-    "42P01": _NO_TABLES,
-    "42703": _NO_TABLES,
+    "3F000": NO_TABLES,
+    "42P01": NO_TABLES,
+    "42703": NO_TABLES,
 }
 
 

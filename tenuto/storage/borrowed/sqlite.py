@@ -6,7 +6,7 @@ from sqlite3 import Error, ProgrammingError
 from typing import Any, ClassVar, Final
 
 from tenuto.errors import StorageBusy, StorageRejected, UnusableConnection
-from tenuto.storage.borrowed.loan import WITHIN, Ask, Asking, Dialect, Scope, Standing
+from tenuto.storage.borrowed.loan import NO_TABLES, WITHIN, Ask, Asking, Dialect, Scope, Standing
 from tenuto.storage.database import Call, Database, Hint, Row, Statement
 from tenuto.storage.sqlite import SQLite, code_of, inputs_of, outputs_of, translated
 
@@ -63,6 +63,6 @@ class SQLiteDialect(Dialect):
         if isinstance(error, Error) and code_of(error) == READ_ONLY:
             return UnusableConnection(f"SQLite: {error}")
         if isinstance(error, Error) and str(error).startswith(("no such table", "no such column")):
-            return UnusableConnection(f"the file has not the tables of this version; run: tenuto migrate ({error})")
+            return UnusableConnection(f"{NO_TABLES} ({error})")
         known = translated(error)
         return known if isinstance(known, Exception) else StorageRejected(f"SQLite: {error}")
