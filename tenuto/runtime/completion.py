@@ -33,7 +33,10 @@ async def committed(node: Node, notifier: Notifier, attempt: Attempt) -> Outcome
             break
         except StorageUnavailable as error:
             node.away(error)
-            await asyncio.sleep(random.uniform(0.05, 0.3))  # before the next try
+            try:
+                await asyncio.sleep(random.uniform(0.05, 0.3))  # before the next try
+            except asyncio.CancelledError:  # told to stop meanwhile: the fence of the ack will know
+                return None
     now: Any = found.get(attempt.job.id)
     if now is None or (now.state, now.epoch) != (COMPLETED, attempt.job.epoch):
         return None

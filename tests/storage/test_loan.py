@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import aiosqlite
@@ -18,13 +19,15 @@ import sqlalchemy
 from psycopg.adapt import Dumper, Loader
 from psycopg.rows import dict_row
 from sqlalchemy.ext.asyncio import create_async_engine
+from uuid_utils import uuid7
 
 from tenuto.errors import JobMismatch, StorageBusy, StorageRejected, UnusableConnection
 from tenuto.job import AVAILABLE, Job
-from tenuto.storage import reading, store
+from tenuto.storage import reading, store, upkeep
 from tenuto.storage.borrowed import found
 from tenuto.storage.database import Database, Verb, call
-from tests.conftest import OpenDatabase, database_at
+from tenuto.storage.sqlite import SQLite
+from tests.conftest import database_at
 from tests.lenders import TABLE, WRITE, is_sqlite, path_of, set_up_django
 
 
@@ -33,8 +36,6 @@ def a_job(**options: Any) -> Job[Any, Any]:
 
 
 def new_id() -> str:
-    from uuid_utils import uuid7
-
     return str(uuid7())
 
 
@@ -69,10 +70,22 @@ def postgres_url(postgres: Any) -> Iterator[str]:
 
 
 @pytest.fixture
-async def on_postgres(postgres_url: str) -> Any:
-    from tenuto.storage import upkeep
+async def on_postgres(postgres_url: str) -> AsyncIterator[Database]:
+    async with at(postgres_url) as opened:
+        yield opened
 
-    opened = database_at(postgres_url)
+
+@pytest.fixture
+async def on_sqlite(tmp_path: Path) -> AsyncIterator[SQLite]:
+    async with at(f"sqlite:///{tmp_path / 'jobs.db'}") as opened:
+        assert isinstance(opened, SQLite)
+        yield opened
+
+
+@asynccontextmanager
+async def at(url: str) -> AsyncIterator[Database]:
+    """An open and migrated Database."""
+    opened = database_at(url)
     await opened.open()
     await opened.migrate(upkeep.migrate, [number for number, _ in opened.scripts if number])
     yield opened
@@ -124,21 +137,17 @@ async def test_codecs_and_records_of_asyncpg_change_nothing_and_stay(on_postgres
     assert dict(row) == {"a": {"a": 1}, "b": {"c": 2}}
 
 
-async def test_factories_of_sqlite_change_nothing_and_stay(open_database: OpenDatabase, database_url: str):
-    if not is_sqlite(database_url):
-        pytest.skip("of SQLite")
-    database = await open_database()
-    await database.migrate(_migrate, database)
+async def test_factories_of_sqlite_change_nothing_and_stay(on_sqlite: SQLite):
     job = a_job()
-    plain = sqlite3.connect(path_of(database_url))
-    other = await aiosqlite.connect(path_of(database_url))
+    plain = sqlite3.connect(on_sqlite.path)
+    other = await aiosqlite.connect(on_sqlite.path)
     for conn in (plain, other):
         conn.row_factory = lambda cursor, row: {"row": row}  # type: ignore[assignment, misc]
         conn.text_factory = bytes
 
-    enqueue(plain, database, job)
+    enqueue(plain, on_sqlite, job)
     plain.commit()
-    (again,) = await enqueue_async(other, database, job)
+    (again,) = await enqueue_async(other, on_sqlite, job)
     await other.commit()
     rows = [plain.execute("select 'a'").fetchone(), *await other.execute_fetchall("select 'a'")]
     plain.close()
@@ -146,12 +155,6 @@ async def test_factories_of_sqlite_change_nothing_and_stay(open_database: OpenDa
 
     assert (again.existing, again.args) == (True, job.args)
     assert rows == [{"row": (b"a",)}] * 2
-
-
-def _migrate(database: Database) -> Verb[list[int]]:
-    from tenuto.storage import upkeep
-
-    return upkeep.migrate([number for number, _ in database.scripts if number])
 
 
 async def test_how_long_a_transaction_waits_for_locks_is_as_before(on_postgres: Database, postgres_url: str):
@@ -276,15 +279,15 @@ async def test_every_isolation_will_do(on_postgres: Database, postgres_url: str,
     assert job.id in await stored(on_postgres, job)
 
 
-async def test_a_snapshot_of_sqlite_that_is_too_old_is_said_to_be(database: Database, database_url: str, plain: Any):
-    if not is_sqlite(database_url):
-        pytest.skip("of SQLite")
+async def test_a_snapshot_of_sqlite_that_is_too_old_is_said_to_be(on_sqlite: SQLite):
+    plain = sqlite3.connect(on_sqlite.path)
     plain.execute("begin")
     plain.execute("select count(*) from jobs").fetchone()
-    await database.run(store.enqueue, [a_job()])
+    await on_sqlite.run(store.enqueue, [a_job()])
 
     with pytest.raises(StorageBusy, match="BEGIN IMMEDIATE"):
-        enqueue(plain, database, a_job())
+        enqueue(plain, on_sqlite, a_job())
+    plain.close()
 
 
 # ── what cannot be ────────────────────────────────────────────────────────────────────────────────
@@ -344,15 +347,13 @@ async def test_another_database_is_said_to_be_one(on_postgres: Database, postgre
             enqueue(conn, on_postgres, a_job())
 
 
-async def test_another_file_is_said_to_be_one(database: Database, database_url: str, tmp_path):
-    if not is_sqlite(database_url):
-        pytest.skip("of SQLite")
+async def test_another_file_is_said_to_be_one(on_sqlite: SQLite, tmp_path: Path):
     other, memory = sqlite3.connect(tmp_path / "other.db"), sqlite3.connect(":memory:")
 
     with pytest.raises(UnusableConnection, match=r"its database is 'other.db', and the app's is 'jobs.db'"):
-        enqueue(other, database, a_job())
+        enqueue(other, on_sqlite, a_job())
     with pytest.raises(UnusableConnection, match=r"its database is memory"):
-        enqueue(memory, database, a_job())
+        enqueue(memory, on_sqlite, a_job())
     other.close()
     memory.close()
 
