@@ -142,7 +142,7 @@ async def test_factories_of_sqlite_change_nothing_and_stay(on_sqlite: SQLite):
     plain = sqlite3.connect(on_sqlite.path)
     other = await aiosqlite.connect(on_sqlite.path)
     for conn in (plain, other):
-        conn.row_factory = lambda cursor, row: {"row": row}  # type: ignore[assignment, misc]
+        conn.row_factory = lambda cursor, row: {"row": row}
         conn.text_factory = bytes
 
     enqueue(plain, on_sqlite, job)

@@ -163,7 +163,7 @@ async def test_an_empty_list_asks_nothing_of_the_connection(app: Tenuto):
 
 async def test_what_cannot_be_enqueued_is_refused_before_the_connection_is_asked(app: Tenuto):
     with pytest.raises(InvalidJob):
-        await app.enqueue("no job", conn="no connection")  # type: ignore[call-overload]
+        await app.enqueue("no job", conn="no connection")  # type: ignore[type-var]
 
 
 async def test_a_step_that_is_gone_is_not_stored_without_its_workflow(app: Tenuto, mine: Lender):
