@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tenuto.errors import StorageUnavailable
@@ -21,7 +22,9 @@ class Completion(NamedTuple):
     settled: Settled
 
 
-async def committed(node: Node, notifier: Notifier, attempt: Attempt) -> Outcome | None:
+async def committed(
+    node: Node, notifier: Notifier, is_capped: Callable[[str], bool], attempt: Attempt
+) -> Outcome | None:
     """What an attempt completed its job with, once its code has ended; None where that was rolled back.
 
     Then nothing is left to settle, whatever the code returned or raised afterwards. The row says it, for only this
@@ -43,5 +46,7 @@ async def committed(node: Node, notifier: Notifier, attempt: Attempt) -> Outcome
     last: Completion = attempt.completions[-1]
     if not attempt.is_settled:  # it was not given up meanwhile
         attempt.is_settled, attempt.stopped = True, None
+    if is_capped(attempt.job.queue):
+        last.settled.due.add(attempt.job.queue)  # there is room, for other nodes too
     tell_settled(notifier, last.settled)
     return last.outcome

@@ -55,7 +55,8 @@ class Crew:
         self._threads = Threads()
         self._executors: Executors = app.executors
         self._elsewhere = Elsewhere(app.name, self._threads, self._executors)
-        doors = (self._has_step, self._store_result, self._elsewhere.process, partial(committed, node, notifier))
+        completed = partial(committed, node, notifier, self._is_capped)
+        doors = (self._has_step, self._store_result, self._elsewhere.process, completed)
         self._executor = Executor(app, self._threads, *doors)
         self._producers: dict[str, Producer] = {}
         self._poller = Poller(node, self._producers, self._start_later, self._stop_later)
@@ -214,6 +215,10 @@ class Crew:
         """What hooks may reach that are called when no attempt is under way."""
         loop = asyncio.get_running_loop()
         return Running(job, self._app, Needs(), self._has_step, self._store_result, loop, self._threads)
+
+    def _is_capped(self, queue: str) -> bool:
+        producer = self._producers.get(queue)
+        return producer is not None and producer.cursor.is_capped
 
     def _has_step(self, job: Job[Any, Any], step: str) -> bool:
         assert job.workflow_id is not None

@@ -16,6 +16,7 @@ import psycopg
 import psycopg_pool
 import pytest
 import sqlalchemy
+from django.db import connection as django_connection
 from psycopg.adapt import Dumper, Loader
 from psycopg.rows import dict_row
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -227,6 +228,33 @@ async def test_without_a_transaction_it_is_stored_at_once_and_whole(database: Da
     assert (await stored(database, *jobs, lost)).keys() == {job.id for job in jobs}
 
 
+async def test_whatever_commits_each_statement_has_it_stored_at_once(
+    on_postgres: Database, on_sqlite: SQLite, postgres_url: str
+):
+    jobs = [a_job() for _ in range(5)]
+    pg = await asyncpg.connect(postgres_url)
+    await enqueue_async(pg, on_postgres, jobs[0])
+    await pg.close()
+    file = await aiosqlite.connect(on_sqlite.path, isolation_level=None)
+    await enqueue_async(file, on_sqlite, jobs[1])
+    await file.close()
+    engine = sqlalchemy.create_engine(postgres_url.replace("postgresql", "postgresql+psycopg"))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+        enqueue(conn, on_postgres, jobs[2])
+    engine.dispose()
+    await asyncio.to_thread(_by_django, on_postgres, postgres_url, jobs[3])
+    await asyncio.to_thread(_by_django, on_sqlite, f"sqlite:///{on_sqlite.path}", jobs[4])
+
+    assert (await stored(on_postgres, *jobs)).keys() == {jobs[0].id, jobs[2].id, jobs[3].id}
+    assert (await stored(on_sqlite, *jobs)).keys() == {jobs[1].id, jobs[4].id}
+
+
+def _by_django(database: Database, url: str, job: Job[Any, Any]) -> None:
+    set_up_django(url)
+    enqueue(django_connection, database, job)
+    django_connection.close()
+
+
 async def test_who_is_cancelled_leaves_no_transaction_behind(on_postgres: Database, postgres_url: str):
     with psycopg.connect(postgres_url) as other:
         job = a_job()
@@ -389,9 +417,7 @@ async def test_an_async_connection_is_not_for_plain_code(on_postgres: Database, 
 
 
 async def test_djangos_connection_is_not_for_async_code(database: Database, database_url: str):
-    from django.db import connection
-
     set_up_django(database_url)
 
     with pytest.raises(UnusableConnection, match="async context"):
-        await enqueue_async(connection, database, a_job())
+        await enqueue_async(django_connection, database, a_job())

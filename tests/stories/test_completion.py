@@ -13,6 +13,7 @@ from tenuto import (
     HookState,
     Job,
     KeyRing,
+    Queue,
     Record,
     Snooze,
     Tenuto,
@@ -33,8 +34,10 @@ from tenuto.errors import (
     UnencodableResult,
     UnusableConnection,
 )
+from tenuto.runtime.services.poller import Poller
 from tenuto.storage import reading, upkeep
-from tests.kit import Gate, Obey, drain, eventually, result_of, state_of
+from tests.conftest import OpenApp
+from tests.kit import Gate, Obey, drain, eventually, result_of, state_of, until_paused
 from tests.lenders import Lender, PsycopgAsync, SQLite3, count_effects, done, is_sqlite, make_effects
 
 KEYS = KeyRing("a", {"a": KeyRing.new_key()})
@@ -191,6 +194,32 @@ async def test_the_end_of_its_workflow_is_told(ready: Tenuto):
     telemetry.detach(hear)
 
     assert finished == ["completed"]
+
+
+async def test_its_place_under_a_limit_is_taken_by_another_node_at_once(open_app: OpenApp, monkeypatch):
+    """The node that frees it is paused, and nobody polls: only the hint tells."""
+    apps = {name: await open_app(queues={"default": Queue(5, limit=1)}, node=name) for name in ("left", "right")}
+    await make_effects(apps["left"])
+    gate = Gate()
+
+    async def waits(mine: Lender) -> None:
+        await done(mine.rollback())
+        await gate.pass_through()
+        await completes(mine)
+
+    deeds["waits"] = waits
+    operator = await open_app()
+    first, second = await operator.enqueue([doing.new("waits"), Obey.app()])
+    await eventually(lambda: gate.waiting)
+    monkeypatch.setattr(Poller, "interval", 600.0)
+    by = (await operator.fetch(first)).attempted_by or ""
+    holder = next(name for name in apps if by.startswith(name))
+    await operator.queue("default").pause(node=holder)
+    await until_paused(apps[holder])
+    gate.open()
+    await eventually(lambda: _is_ended(operator, second))
+
+    assert not ((await operator.fetch(second)).attempted_by or "").startswith(holder)
 
 
 @pytest.mark.parametrize("value", [None, Record(None), Record(3), "text"], ids=repr)

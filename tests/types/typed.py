@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, assert_type
 
+from tenuto import blocking
 from tenuto.app import Tenuto
+from tenuto.borrowing import complete_in
 from tenuto.features.chain import Chain
 from tenuto.features.encrypted import Encrypted
 from tenuto.features.hooks import HookState
@@ -224,3 +226,14 @@ assert_type(third, Step[int])
 assert_type(third.job, Job[Any, int])
 
 flow.add("fourth", fetch)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+# ── enqueue, in a transaction of one's own too ────────────────────────────────────────────────────
+
+
+async def enqueue(flow: Workflow, conn: object) -> None:
+    assert_type(await app.enqueue(count.new(["a"]), conn=conn), Job[Any, int])
+    assert_type(await app.enqueue([count.new(["a"])], conn=conn, notify=False), list[Job[Any, int]])
+    assert_type(await app.enqueue(flow, conn=conn), Workflow)
+    await complete_in(conn, {"any": "value"})
+    blocking.complete_in(conn)
