@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from tenuto.context import Running, current
-from tenuto.definition import resolve
+from tenuto.definition import resolve, storing
 from tenuto.errors import CancelRequested, InvalidRequest, JobNotFound, NotHere, StaleAttempt, WouldDeadlock
 from tenuto.features.recorded import Recorder
 from tenuto.job import AVAILABLE, COMPLETED, Job
@@ -40,7 +40,7 @@ async def enqueue_in(database: Database, conn: Any, work: Any, *, notify: bool =
 def enqueue_now(database: Database, conn: Any, work: Any, *, notify: bool = True) -> Any:
     """Like `enqueue_in`, for plain code and a plain connection, on this thread. Raises also WouldDeadlock."""
     order = _order(work)
-    jobs = _at_once(shaped(order.jobs))
+    jobs = _at_once(shaped(order.jobs)) if any(map(storing, order.jobs)) else order.jobs
     stored = found.run(conn, database, order.verb(jobs), _due if notify else _untold) if jobs else []
     return order.given_back(stored)
 
@@ -96,7 +96,7 @@ def _untold(stored: Sequence[AnyJob]) -> list[Hint]:
 
 
 def _at_once(work: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine comes to in plain code: most never wait, and one that does gets a loop for it."""
+    """What a coroutine comes to in plain code: it gets a loop of its own."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

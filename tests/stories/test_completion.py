@@ -39,6 +39,7 @@ from tenuto.storage import reading, upkeep
 from tests.conftest import OpenApp
 from tests.kit import Gate, Obey, drain, eventually, result_of, state_of, until_paused
 from tests.lenders import Lender, PsycopgAsync, SQLite3, count_effects, done, is_sqlite, make_effects
+from tests.servers import PostgresServer
 
 KEYS = KeyRing("a", {"a": KeyRing.new_key()})
 Deed = Callable[[Lender], Awaitable[Any]]
@@ -283,6 +284,29 @@ async def test_one_that_runs_out_of_time_after_the_commit_is_complete(ready: Ten
     await eventually(lambda: told)
 
     assert (told, (await ready.fetch(late)).state) == ([("complete", {"done": [1, 2]})], "completed")
+
+
+async def test_a_database_that_goes_away_after_the_commit_is_asked_when_it_is_back(own_postgres: PostgresServer):
+    await Tenuto(own_postgres.url).migrate()
+    away = Gate()
+
+    async def loses_it(mine: Lender) -> None:
+        await completes(mine)
+        await asyncio.to_thread(own_postgres.stop, "immediate")
+        await away.pass_through()
+        raise ValueError
+
+    deeds["loses it"] = loses_it
+    async with Tenuto(own_postgres.url, queues={"default": 1}, grace=1) as app:
+        await make_effects(app)
+        await app.enqueue(made := doing.new("loses it"))
+        await eventually(lambda: away.waiting)
+        away.open()
+        await asyncio.to_thread(own_postgres.start)
+        await eventually(lambda: told)
+        now = await app.fetch(made)
+
+    assert (told, now.state, now.errors) == ([("complete", {"done": [1, 2]})], "completed", ())
 
 
 async def test_one_that_is_completed_twice_is_refused_the_second_time(ready: Tenuto):
