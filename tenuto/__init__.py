@@ -3,6 +3,7 @@
 from tenuto import results, telemetry
 from tenuto.answer import Answer, Cancelled, Completed, Discarded, Failed, Gone, Snoozed, TimedOut, TooLarge
 from tenuto.app import Tenuto
+from tenuto.borrowing import complete_in
 from tenuto.context import current_app, current_job
 from tenuto.errors import TenutoError
 from tenuto.features.chain import Chain
@@ -61,6 +62,7 @@ __all__ = [
     "Workflow",
     "WorkflowStatus",
     "attach_hook",
+    "complete_in",
     "current_app",
     "current_job",
     "detach_hook",

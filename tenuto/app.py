@@ -7,13 +7,13 @@ from uuid import UUID
 
 from tenuto.address import open_database
 from tenuto.answer import Answer
+from tenuto.borrowing import enqueue_in
 from tenuto.config import Config
-from tenuto.definition import sealed
 from tenuto.desk import Desk
 from tenuto.errors import ConfigError
 from tenuto.job import AVAILABLE, Duration, Job, seconds
 from tenuto.limits import Queue
-from tenuto.options import as_jobs, fitting
+from tenuto.options import as_jobs
 from tenuto.relay import Relay, Waiting
 from tenuto.runtime.crew import Crew
 from tenuto.runtime.node import Node
@@ -21,6 +21,7 @@ from tenuto.runtime.notifier import Notifier
 from tenuto.runtime.places.elsewhere import Executors, check_executors
 from tenuto.runtime.signals import stop_signals
 from tenuto.schedule import Schedule
+from tenuto.shaping import as_given, shaped
 from tenuto.sizes import Sizes
 from tenuto.storage import relays, store, upkeep
 from tenuto.storage.database import Hint
@@ -199,37 +200,42 @@ class Tenuto(Desk):
     # ── enqueue ──
 
     @overload
-    async def enqueue(self, work: J) -> J: ...
+    async def enqueue(self, work: J, *, conn: Any = None, notify: bool = True) -> J: ...
     @overload
-    async def enqueue(self, work: Workflow) -> Workflow: ...
+    async def enqueue(self, work: Workflow, *, conn: Any = None, notify: bool = True) -> Workflow: ...
     @overload
-    async def enqueue(self, work: Sequence[J]) -> list[J]: ...
-    async def enqueue(self, work: Any) -> Any:
+    async def enqueue(self, work: Sequence[J], *, conn: Any = None, notify: bool = True) -> list[J]: ...
+    async def enqueue(self, work: Any, *, conn: Any = None, notify: bool = True) -> Any:
         """Store a job, jobs or a workflow, all or none, and give back what was given, stored.
 
         The same id again is the same job (`existing`), so what failed in doubt can be repeated, and a job that was
         fetched comes back as it is now. One that is gone meanwhile is stored anew and begins again; a step whose row
         is gone raises JobNotFound. A job that was never stored must be available: InvalidJob, as for what is no job.
+        With `conn`, a connection or session of yours, it is stored in your transaction, and the app need not be open.
+        Without `notify` nobody is told, and a node that waits finds it within a second.
         Raises TooLarge over the app's `sizes`, JobMismatch for a taken id, what `Workflow.validate` raises,
-        StorageUnavailable and NotStarted.
+        StorageUnavailable and NotStarted; with `conn` UnusableConnection and StorageBusy, and then the transaction is
+        as it was before.
         """
+        if conn is not None:
+            return await enqueue_in(self.database, self.config.sizes, conn, work, notify=notify)
         if isinstance(work, Workflow):
             rows = work.rows()
-            jobs = await sealed(fitting(rows.jobs, self.config.sizes))
+            jobs = await shaped(rows.jobs, self.config.sizes)
             stored = await self._run(store.enqueue_workflow, work.id, work.name, jobs, rows.nodes, rows.edges)
-            self._tell_due(stored)
-            return work.stored(dict(zip(work.step_names, _as_given(stored, rows.jobs), strict=True)))
-        jobs = fitting(as_jobs(work), self.config.sizes)
+            self._tell_due(stored, notify)
+            return work.stored(dict(zip(work.step_names, as_given(stored, rows.jobs), strict=True)))
+        jobs = as_jobs(work)
         for job in jobs:
             if job.workflow_id is not None:  # a step that was fetched: without its workflow it is not stored again
                 await self.fetch(job)
         self._check_loop()
-        stored = await self._together.enqueue(await sealed(jobs)) if jobs else []
-        self._tell_due(stored)
-        return _as_given(stored, jobs)[0] if isinstance(work, Job) else _as_given(stored, jobs)
+        stored = await self._together.enqueue(await shaped(jobs, self.config.sizes)) if jobs else []
+        self._tell_due(stored, notify)
+        return as_given(stored, jobs)[0] if isinstance(work, Job) else as_given(stored, jobs)
 
-    def _tell_due(self, stored: Iterable[AnyJob]) -> None:
-        due = {job.queue for job in stored if job.state is AVAILABLE}
+    def _tell_due(self, stored: Iterable[AnyJob], notify: bool) -> None:
+        due = {job.queue for job in stored if notify and job.state is AVAILABLE}
         self._notifier.tell(Hint("insert", queue) for queue in due)
 
     # ── await ──
@@ -277,11 +283,3 @@ class Tenuto(Desk):
         """
         self._check_loop()
         return await self._waiting.outcomes(relays, timeout, with_retries=with_retries)
-
-
-def _as_given(stored: Sequence[AnyJob], given: Sequence[AnyJob]) -> list[AnyJob]:
-    """Jobs as stored, with the args that their owner gave: what was sealed stays readable to who made it."""
-    return [
-        now if now.existing or now.args is job.args else now.replace(args=job.args)
-        for now, job in zip(stored, given, strict=True)
-    ]

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from tenuto import results
+from tenuto.borrowing import complete_now
 from tenuto.context import current
 from tenuto.errors import WouldDeadlock
 from tenuto.job import Job
@@ -31,6 +32,14 @@ def recorded(job: Job[Any, Any] | UUID | str) -> Any:
     if _is_on_a_loop():
         raise WouldDeadlock("an async job cannot wait here; use `await current_app().recorded(job)`")
     return asyncio.run_coroutine_threadsafe(mine.app.recorded(job), mine.loop).result()
+
+
+def complete_in(conn: Any, value: Any = None) -> None:
+    """Complete the running job with `value` in the transaction of `conn`: `tenuto.complete_in` for a plain function.
+
+    It takes a plain connection, on the thread that runs the job. Raises as that one does.
+    """
+    complete_now(conn, value)
 
 
 def _is_on_a_loop() -> bool:

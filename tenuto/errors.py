@@ -38,12 +38,14 @@ TenutoError
 │   ├── InvalidRequest          what is asked of jobs, workflows or queues cannot be: a filter, a limit, slots
 │   ├── WouldDeadlock           waiting here for what only this thread could do
 │   ├── StaleAttempt            this attempt is no longer the job's: its writes are refused
+│   ├── CancelRequested         an operator cancelled the running job: what it did is not to be committed
 │   ├── NotHere                 the job runs in another process, where this is not to be had
 │   └── NotStarted, WrongLoop   the app is not open, or belongs to another event loop
 ├── StorageError            the database
 │   ├── StorageUnavailable      it does not answer; nothing is known of the last write
 │   ├── StorageBusy             others hold the rows, or are always first; nothing was written
 │   ├── StorageRejected         it refused what it was given
+│   ├── UnusableConnection      what was lent as conn= cannot be used for this
 │   ├── SchemaError: NotMigrated, SchemaTooNew, LiveNodes
 │   ├── SQLiteTooOld, PostgresTooOld
 │   └── Forked                  a child process used its parent's connection
@@ -455,6 +457,14 @@ class StaleAttempt(Refused):
         self.job_id = job_id
 
 
+class CancelRequested(Refused):
+    """An operator cancelled the running job before it completed: let the transaction roll back."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {job_id} was cancelled while it ran; let the transaction roll back")
+        self.job_id = job_id
+
+
 class NotHere(Refused):
     """The job runs in a process of its own, or in an executor's, where this is not to be had."""
 
@@ -500,6 +510,14 @@ class StorageBusy(StorageError):
 
 class StorageRejected(StorageError):
     """The database refused what it was given; nothing was written."""
+
+
+class UnusableConnection(StorageError):
+    """What was lent as `conn=` cannot be used for this; nothing was done with it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the connection that was given cannot be used: {reason}")
+        self.reason = reason
 
 
 class SchemaError(StorageError):

@@ -458,6 +458,34 @@ FENCES = [
         "name = next(reversed([key for key, one in registered().items() if one is definition]))\n",
         "tests/stories/test_cron.py::test_a_worker_with_aliases_has_one_entry",
     ),
+    Fence(
+        "A job that was completed in its own transaction is not settled by what its code does afterwards",
+        "runtime/executor.py",
+        r"if attempt\.completions and ",
+        "if False and ",
+        "tests/stories/test_completion.py::test_hooks_hear_that_it_is_complete_and_with_what",
+    ),
+    Fence(
+        "An attempt that lost its job commits nothing of its own",
+        "borrowing.py",
+        r"if not settled\.ids:",
+        "if False:",
+        "tests/stories/test_completion.py::test_an_attempt_that_lost_its_job_commits_nothing",
+    ),
+    Fence(
+        "Nor does one whose job an operator cancelled",
+        "borrowing.py",
+        r"if now\[ack\.id\]\.state is not COMPLETED:",
+        "if False:",
+        "tests/stories/test_completion.py::test_a_job_that_was_cancelled_commits_nothing",
+    ),
+    Fence(
+        "What a verb that failed had written is taken out of the transaction it was lent",
+        "storage/borrowed/loan.py",
+        r'f"rollback to savepoint \{SAVEPOINT\}", ',
+        "",
+        "tests/storage/test_loan.py::test_a_verb_that_fails_leaves_the_transaction_as_it_was",
+    ),
 ]
 
 

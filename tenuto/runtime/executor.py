@@ -43,7 +43,7 @@ AnyJob = Job[Any, Any]
 class Attempt:
     """One claimed job on this node: what it needs, and what it was told from outside."""
 
-    __slots__ = ("ack", "is_settled", "job", "needs", "on_loop", "slots", "stopped", "task")
+    __slots__ = ("ack", "completions", "is_settled", "job", "needs", "on_loop", "slots", "stopped", "task")
 
     def __init__(self, job: AnyJob, needs: Needs, slots: Slots | None = None) -> None:
         self.job = job
@@ -53,6 +53,7 @@ class Attempt:
         self.stopped: Stopped | Released | Cancel | None = None
         self.on_loop = False  # whether cancelling its task reaches the user's code
         self.is_settled = False
+        self.completions: list[Any] = []  # made in transactions of its own
         self.ack: Ack | None = None  # what it came to, while its hooks are told
 
     def stop(self, outcome: Stopped | Released | Cancel) -> None:
@@ -74,6 +75,7 @@ class Executor:
         has_step: Callable[[AnyJob, str], bool],
         store_result: Callable[[AnyJob, str], Awaitable[None]],
         elsewhere: Callable[[Definition], Process] | None = None,
+        committed: Callable[[Attempt], Awaitable[Outcome | None]] | None = None,
         sizes: Sizes = USUAL,
     ) -> None:
         self._app = app
@@ -82,6 +84,7 @@ class Executor:
         self._store_result = store_result
         self._elsewhere = elsewhere
         self._sizes = sizes
+        self._committed = committed
         self._pipelines: dict[tuple[Feature, ...], Process] = {}  # those of a worker are nobody else's
 
     async def run(self, attempt: Attempt) -> Ack:
@@ -100,6 +103,8 @@ class Executor:
             return settle(job, KEPT)
         began = _started(job)
         outcome = await self._outcome(attempt, definition)
+        if attempt.completions and self._committed is not None:
+            outcome = await self._committed(attempt) or outcome
         told = ack = settle(job, outcome, backoff=definition.backoff, sizes=self._sizes)
         for feature in definition.giving_back:
             ack = feature.before_ack(job, outcome, ack)
@@ -112,8 +117,9 @@ class Executor:
     async def _outcome(self, attempt: Attempt, definition: Definition) -> Outcome:
         job = attempt.job
         attempt.on_loop = definition.is_async or definition.runs_in is not None
-        rest = (asyncio.get_running_loop(), self._threads, self._sizes, attempt.slots)
-        running.set(Running(job, self._app, attempt.needs, self._has_step, self._store_result, *rest))
+        rest = (self._threads, self._sizes, attempt.slots, attempt.completions)
+        doors = (self._has_step, self._store_result, asyncio.get_running_loop(), *rest)
+        running.set(Running(job, self._app, attempt.needs, *doors))
         process = self._pipelines.get(definition.acting) or self._pipeline(definition)
         limit: asyncio.Timeout | None = None
         try:

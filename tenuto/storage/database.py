@@ -153,8 +153,10 @@ class Database(ABC):
     """What Tenuto asks of a database: run verbs, run them from a plain thread, tell hints and hear them."""
 
     migrates_itself: ClassVar = False  # whether opening it brings its tables up to date
+    speaks: ClassVar[str]  # its name
 
     statements: Mapping[str, Statement]
+    is_known: bool = False  # whether a connection that was lent found its tables to be of this version
     now: datetime | None = None  # a test's clock; None is the database's own
 
     async def run(self, verb: Callable[P, Verb[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from select import POLLIN, poll
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, ClassVar, Final, ParamSpec, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, Connection, errors
@@ -63,12 +63,14 @@ class Postgres(Database):
     Raises PostgresTooOld before PostgreSQL 14, and InvalidUrl for a schema that is no plain name.
     """
 
+    speaks: ClassVar = "PostgreSQL"
+
     def __init__(self, url: str, *, schema: str = "tenuto", connections: int = 8) -> None:
         self.schema = schema
         self._marks = {"{schema}": quoted_schema(schema)}
         self.statements = load("postgres", self._marks)
         self._conninfo = _conninfo(url)
-        self._channel = f"tenuto_{schema}"
+        self.channel = f"tenuto_{schema}"
         self._connections = connections
         self._pool = self._new_pool()
         self._may_prepare = True
@@ -188,12 +190,12 @@ class Postgres(Database):
         payloads = [f"{hint.channel}:{hint.subject}" for hint in hints]
         async with _outages(), self._pool.connection() as connection:
             await connection.execute(
-                "select pg_notify(%s, payload) from unnest(%s::text[]) payload", (self._channel, payloads)
+                "select pg_notify(%s, payload) from unnest(%s::text[]) payload", (self.channel, payloads)
             )
 
     async def hear(self, heard: Callable[[Hint], None]) -> None:
         async with _outages(), await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
-            await connection.execute(f'listen "{self._channel}"'.encode())
+            await connection.execute(f'listen "{self.channel}"'.encode())
             heard(ANYTHING)  # whatever was told before the line stood was not heard
             async for notice in connection.notifies():
                 channel, _, subject = notice.payload.partition(":")

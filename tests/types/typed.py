@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, assert_type
 
+from tenuto import blocking
 from tenuto.answer import Answer, Cancelled, Completed, Discarded, Failed
 from tenuto.app import Tenuto
+from tenuto.borrowing import complete_in
 from tenuto.features.chain import Chain
 from tenuto.features.deadline import Deadline
 from tenuto.features.encrypted import Encrypted
@@ -290,3 +292,14 @@ async def awaited(id: str) -> None:
             pass
     assert_type(await (await app.relay(nothing.new())).result(), None)
     await app.relay("x")  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+# ── enqueue, in a transaction of one's own too ────────────────────────────────────────────────────
+
+
+async def enqueue(flow: Workflow, conn: object) -> None:
+    assert_type(await app.enqueue(count.new(["a"]), conn=conn), Job[Any, int])
+    assert_type(await app.enqueue([count.new(["a"])], conn=conn, notify=False), list[Job[Any, int]])
+    assert_type(await app.enqueue(flow, conn=conn), Workflow)
+    await complete_in(conn, {"any": "value"})
+    blocking.complete_in(conn)
