@@ -175,7 +175,6 @@ class Tenuto(_Face[awaited.Tenuto]):
         self._is_inherited = False  # from the process that forked this one
         self._left = weakref.finalize(self, _nothing)  # what is done when nobody holds it any more
         self._left.atexit = False
-        self.cron = Schedule(self)
         _process.add(self)
 
     @property
@@ -186,7 +185,12 @@ class Tenuto(_Face[awaited.Tenuto]):
     @property
     def name(self) -> str:
         """Of this instance, one of perhaps several in the process."""
-        return self.config.name
+        return self._app.name
+
+    @property
+    def cron(self) -> Schedule:
+        """Its cron entries."""
+        return Schedule(self)
 
     def __repr__(self) -> str:
         return f"<blocking Tenuto {self.name!r}, {'not open' if self._background is None else 'open'}>"
@@ -383,15 +387,9 @@ class _AtWork(Tenuto):
     def __init__(self, app: awaited.Tenuto, loop: asyncio.AbstractEventLoop) -> None:
         self._app = app
         self._loop = Loop(loop)
-        self.cron = Schedule(self)
 
     def __repr__(self) -> str:
         return f"<blocking Tenuto {self.name!r}, which runs this job>"
-
-    @property
-    def name(self) -> str:
-        """Of this instance, one of perhaps several in the process."""
-        return self._app.name
 
     def start(self) -> None:
         """It is open."""
