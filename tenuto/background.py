@@ -53,7 +53,7 @@ class Background(Loop):
         self._app = app
         self._told = asyncio.Event()
         self._lock = threading.Lock()
-        self._is_over = False
+        self.is_over = False
         self._is_last = False  # the process ends with it
         self._waiting: set[Future[Any]] = set()
         self._thread = threading.Thread(target=self._serve, name=f"tenuto-{app.name}", daemon=True)
@@ -77,11 +77,9 @@ class Background(Loop):
     def close_last(self) -> None:
         """Close it as the process ends: within the grace, and without a word to daemon threads, which end as well."""
         self._is_last = True
-        if self._is_over:
-            return
-        stopping = asyncio.run_coroutine_threadsafe(self._app.stop(), self._loop)
+        stopping = self._ask(self._app.stop())
         try:
-            with suppress(TimeoutError):  # its leases will end by themselves
+            with suppress(TimeoutError, CancelledError):  # its leases will end by themselves; or it was closed already
                 stopping.result(self._app.config.grace.total_seconds() + LAST_WAIT)
         finally:
             self._end()
@@ -91,14 +89,7 @@ class Background(Loop):
         self.soon(self._leave)
 
     def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        with self._lock:
-            if self._is_over:
-                coroutine.close()
-                future: Future[T] = Future()
-                future.cancel()
-            else:
-                future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-                self._waiting.add(future)
+        future = self._ask(coroutine)
         try:
             return self._result(future)
         except Exception:
@@ -107,6 +98,18 @@ class Background(Loop):
             raise
         finally:
             self._waiting.discard(future)
+
+    def _ask(self, coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
+        """What the coroutine will come to; cancelled where the loop has ended, or ends before it does."""
+        with self._lock:
+            if not self.is_over:
+                future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+                self._waiting.add(future)
+                return future
+        coroutine.close()
+        never: Future[T] = Future()
+        never.cancel()
+        return never
 
     # ── its thread ──
 
@@ -120,7 +123,7 @@ class Background(Loop):
                 runner.run(self._told.wait())
         finally:
             with self._lock:
-                self._is_over = True
+                self.is_over = True
             for future in tuple(self._waiting):
                 future.cancel()  # what came too late for the loop
 
@@ -133,7 +136,7 @@ class Background(Loop):
     def before_fork(self) -> AfterFork:
         """Let the loop stand still, in no library's hands, and the database hold nothing that a child could harm."""
         held, go_on = threading.Event(), threading.Event()
-        if threading.get_ident() != self._thread.ident and not self._is_over:
+        if threading.get_ident() != self._thread.ident and not self.is_over:
             tasks = asyncio.all_tasks(self._loop)
             self.soon(lambda: _stand_still(held, go_on, (self, tasks)))
             held.wait(STILL_WITHIN)

@@ -294,7 +294,7 @@ class Tenuto(_Face[awaited.Tenuto]):
             self._left = weakref.finalize(self, background.leave)
             self._left.atexit = False
             self._background = background
-            _process.ends_with_multiprocessing()
+            _process.opened(background)
         return self._background
 
     def _behind(self) -> awaited.Tenuto:
@@ -310,10 +310,6 @@ class Tenuto(_Face[awaited.Tenuto]):
         return self._app
 
     # ── the end of the process, and its forks ──
-
-    def _close_last(self) -> None:
-        if self._background is not None:
-            self._background.close_last()
 
     def _before_fork(self) -> AfterFork:
         is_held = self._opening.acquire(timeout=STILL_WITHIN)
@@ -448,6 +444,7 @@ class _Process:
 
     def __init__(self) -> None:
         self._apps: weakref.WeakSet[Tenuto] = weakref.WeakSet()
+        self._open: set[Background] = set()  # those of apps that nobody holds any more, too, until they are closed
         self._lock = threading.Lock()  # held over a fork: one at a time, and no app comes meanwhile
         self._after: list[AfterFork] = []
         atexit.register(self.end)
@@ -462,12 +459,18 @@ class _Process:
         with self._lock:
             self._apps.add(app)
 
+    def opened(self, background: Background) -> None:
+        """One more that is to be closed at the end."""
+        with self._lock:
+            self._open = {background, *(each for each in self._open if not each.is_over)}
+        self._end_with_multiprocessing()
+
     def end(self) -> None:
         """Close what is open: the process ends."""
-        for app in tuple(self._apps):
-            app._close_last()
+        for background in tuple(self._open):
+            background.close_last()
 
-    def ends_with_multiprocessing(self) -> None:
+    def _end_with_multiprocessing(self) -> None:
         """A child of multiprocessing ends without what others do at their end; it has a list of its own."""
         made_by = sys.modules.get("multiprocessing.process")
         if made_by is not None and made_by.parent_process() is not None:
@@ -485,6 +488,7 @@ class _Process:
             go_on(is_child)
         if is_child:
             self._lock = threading.Lock()
+            self._open.clear()
         else:
             self._lock.release()
 

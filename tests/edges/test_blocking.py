@@ -26,7 +26,7 @@ from tenuto.errors import (
     WaitTimedOut,
     WouldDeadlock,
 )
-from tests.kit import LEASE, Obey
+from tests.kit import LEASE, Obey, eventually
 
 NOBODYS = "nobody works on it"
 NO_JOB = "01890000-0000-7000-8000-000000000000"
@@ -420,9 +420,10 @@ async def test_a_plain_function_of_an_app_that_is_awaited_has_a_blocking_one(ope
     app = await open_app(queues={"default": 10}, name="awaited")
     stored = await app.enqueue(uses_current_app.new())
 
-    while not (await app.fetch(stored)).state.is_terminal:
-        await asyncio.sleep(0.02)
+    async def has_ended() -> bool:
+        return (await app.fetch(stored)).state.is_terminal
 
+    await eventually(has_ended)
     assert (await app.recorded(stored))[:2] == ["awaited", 7]
 
 

@@ -1,8 +1,10 @@
 """What mypy and pyright, both strict, must know of workers, jobs and steps. Checked, never run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, assert_type
 
+from tenuto import blocking
 from tenuto.app import Tenuto
 from tenuto.features.chain import Chain
 from tenuto.features.encrypted import Encrypted
@@ -13,8 +15,9 @@ from tenuto.function import job
 from tenuto.hooking import attach_hook, detach_hook
 from tenuto.job import Job
 from tenuto.outcome import Cancel, Discard, Record, Snooze
+from tenuto.schedule import CronStatus
 from tenuto.worker import Worker
-from tenuto.workflow import Step, Workflow
+from tenuto.workflow import Step, Workflow, WorkflowStatus
 
 # ── functions ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -224,3 +227,27 @@ assert_type(third, Step[int])
 assert_type(third.job, Job[Any, int])
 
 flow.add("fourth", fetch)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+# ── code that cannot await ────────────────────────────────────────────────────────────────────────
+
+
+def use_blocking(app: blocking.Tenuto) -> None:
+    assert_type(app.enqueue(fetch.new("a.com")), Job[Any, dict[str, str]])
+    assert_type(app.enqueue(flow), Workflow)
+    assert_type(app.enqueue([count.new([])]), list[Job[Any, int]])
+    assert_type(app.fetch("id"), Job[Any, Any])
+    assert_type(app.opened(count.new([])), Job[Any, int])
+    assert_type(app.find(state="completed", limit=3), list[Job[Any, Any]])
+    assert_type(app.cancel(["id"]), list[str])
+    assert_type(app.retry(queue="web", keep_results=True), list[str])
+    assert_type(app.counts(), dict[str, dict[str, int]])
+    assert_type(app.workflow("id").wait(timeout=3), WorkflowStatus)
+    assert_type(app.cron.list(), Sequence[CronStatus])
+    assert_type(blocking.current_app(), blocking.Tenuto)
+    app.queue("web").pause(node="here")
+
+    app.fetch(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    app.find(stat="completed")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    app.enqueue(7)  # type: ignore[call-overload]  # pyright: ignore
+    app.queue("web").scale("three")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    app.workflow("id").wait(until=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
