@@ -76,7 +76,7 @@ class Tenuto(Desk):
         self.database = open_database(config)
         self._node = Node(self.database, config.node, config.lease)
         self._notifier = Notifier(self._node, listens=config.listen)
-        self._waiting = Waiting(self.database, self._notifier, self._check_open)
+        self.waiting = Waiting(self.database, self._notifier, self._check_open)
         self.cron.set_up(config.cron, self.database, self._notifier)
 
     def configure(self, **settings: Any) -> None:
@@ -140,7 +140,7 @@ class Tenuto(Desk):
 
     async def _close(self) -> None:
         self._is_open = False
-        self._waiting.stop()
+        self.waiting.stop()
         self._node.end()
         await self._notifier.stop()
         await self.database.close()
@@ -253,7 +253,7 @@ class Tenuto(Desk):
         asked = [job.replace(awaited=True) for job in as_jobs(work)]
         stored = await self.enqueue(asked)
         found = [job for job in stored if job.existing]
-        relayed = [Relay(job, self._waiting) for job in stored]
+        relayed = [Relay(job, self.waiting) for job in stored]
         if found:
             await self._await_jobs(found)
         return relayed[0] if isinstance(work, Job) else relayed
@@ -268,7 +268,7 @@ class Tenuto(Desk):
         found = await self.fetch(job)
         if not found.awaited:
             await self._await_jobs([found])
-        return Relay(found, self._waiting)
+        return Relay(found, self.waiting)
 
     async def _await_jobs(self, jobs: Sequence[AnyJob]) -> None:
         if await self._run(relays.await_jobs, [job.id for job in jobs]):
@@ -282,4 +282,4 @@ class Tenuto(Desk):
         The one time is for all of them. Raises as `Relay.outcome` does.
         """
         self._check_loop()
-        return await self._waiting.outcomes(relays, timeout, with_retries=with_retries)
+        return await self.waiting.outcomes(relays, timeout, with_retries=with_retries)

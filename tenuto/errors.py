@@ -479,8 +479,8 @@ class NotHere(Refused):
 class NotStarted(Refused):
     """The app is not open: use `async with app`, or `await app.start()` first."""
 
-    def __init__(self) -> None:
-        super().__init__("the app is not open; use `async with app:` or `await app.start()` first")
+    def __init__(self, told: str = "the app is not open; use `async with app:` or `await app.start()` first") -> None:
+        super().__init__(told)
 
 
 class WrongLoop(Refused):

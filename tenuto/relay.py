@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
@@ -144,7 +144,7 @@ class Waiting:
             return [await _answer(wait) for wait in waits]
 
     @asynccontextmanager
-    async def _begun(self, relays: Iterable[Relay[Any]], *, with_retries: bool) -> AsyncIterator[list[_Wait]]:
+    async def _begun(self, relays: Iterable[Relay[Any]], *, with_retries: bool) -> AsyncGenerator[list[_Wait]]:
         waits = [_Wait(relay.id, with_retries) for relay in relays]
         for wait in waits:
             self._waits[wait.id].add(wait)

@@ -486,6 +486,20 @@ FENCES = [
         "",
         "tests/storage/test_loan.py::test_a_verb_that_fails_leaves_the_transaction_as_it_was",
     ),
+    Fence(
+        "A forked child counts on no SQLite lock of its parent",
+        "storage/sqlite.py",
+        r"\[line for line in \(self\._write, self\._read\) if line\.is_running\]",
+        "[self._read][:0]",
+        "tests/edges/test_blocking_processes.py::test_a_child_counts_on_no_lock_of_its_parent",
+    ),
+    Fence(
+        "A forked child holds no PostgreSQL connection of its parent",
+        "storage/postgres.py",
+        r"os\.dup2\(.*\)",
+        "pass",
+        "tests/edges/test_blocking_processes.py::test_a_child_holds_no_connection_of_a_parent_that_died",
+    ),
 ]
 
 

@@ -1,6 +1,6 @@
 """Lending: a job that waits for another one lends its slot, so that a full queue does not wait for itself."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ class Slots:
         self._is_capped = is_capped
 
     @contextmanager
-    def lent(self, mine: AnyJob, awaited: Sequence[AnyJob]) -> Iterator[None]:
+    def lent(self, mine: AnyJob, awaited: Sequence[AnyJob]) -> Generator[None]:
         """While `mine` waits for other jobs. Raises WouldDeadlock where those could wait for `mine` all the same."""
         for job in awaited:
             self._check(mine, job)

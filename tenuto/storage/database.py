@@ -206,6 +206,11 @@ class Database(ABC):
     async def hear(self, heard: Callable[[Hint], None]) -> None:
         """Call `heard` for each hint until cancelled. Raises StorageUnavailable when the line is cut."""
 
+    @abstractmethod
+    def before_fork(self) -> Callable[[bool], None]:
+        """Make ready for a fork of this process. What comes back is called after it, told whether this is the child:
+        that one may not use this database any more, and its parent goes on."""
+
     @property
     @abstractmethod
     def scripts(self) -> list[tuple[int, str]]:

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from select import POLLIN, poll
 from typing import Any, ClassVar, Final, ParamSpec, TypeVar
+from weakref import WeakSet
 
 import psycopg
 from psycopg import AsyncConnection, Connection, errors
@@ -75,13 +77,14 @@ class Postgres(Database):
         self._pool = self._new_pool()
         self._may_prepare = True
         self._under_way: set[asyncio.Task[Any]] = set()
+        self._connected: WeakSet[AsyncConnection[Any] | Connection[Any]] = WeakSet()
 
     def _new_pool(self) -> "AsyncConnectionPool[_Line]":
         return AsyncConnectionPool(
             self._conninfo,
             connection_class=_Line,
             kwargs=SESSION,
-            configure=_configure,
+            configure=self._configure,
             check=_check_line,
             min_size=1,
             max_size=self._connections,
@@ -89,6 +92,12 @@ class Postgres(Database):
             reconnect_timeout=2.0,  # short tries, begun again by whoever needs a line: back at once after an outage
             open=False,
         )
+
+    async def _configure(self, connection: "_Line") -> None:
+        self._connected.add(connection)
+        _adapt(connection)
+        cursor = await connection.execute("select pg_backend_pid()")
+        connection.is_direct = await cursor.fetchone() == (connection.info.backend_pid,)  # a pooler gives its own
 
     @property
     def scripts(self) -> list[tuple[int, str]]:
@@ -195,6 +204,7 @@ class Postgres(Database):
 
     async def hear(self, heard: Callable[[Hint], None]) -> None:
         async with _outages(), await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
+            self._connected.add(connection)
             await connection.execute(f'listen "{self.channel}"'.encode())
             heard(ANYTHING)  # whatever was told before the line stood was not heard
             async for notice in connection.notifies():
@@ -205,8 +215,19 @@ class Postgres(Database):
     def connect(self) -> "Connection[Row]":
         """A connection of its own for a plain thread, which gives up on a dead server within seconds."""
         connection = psycopg.connect(self._conninfo, **SESSION)
+        self._connected.add(connection)
         _adapt(connection)
         return connection
+
+    def before_fork(self) -> Callable[[bool], None]:
+        """Nothing; and in the child, let go of its parent's connections, without a word to the server."""
+
+        def after(is_child: bool) -> None:
+            for connection in self._connected if is_child else ():
+                with suppress(psycopg.OperationalError), open(os.devnull) as nothing:  # it was closed
+                    os.dup2(nothing.fileno(), connection.fileno(), inheritable=False)
+
+        return after
 
 
 class _OwnLine(Blocking):
@@ -268,12 +289,6 @@ class _Line(AsyncConnection[Row]):
     is_direct = False  # whether every statement of it reaches one and the same session
     counted_from = 0.0  # by the monotonic clock
     count = 0  # of what could have been prepared since then
-
-
-async def _configure(connection: _Line) -> None:
-    _adapt(connection)
-    cursor = await connection.execute("select pg_backend_pid()")
-    connection.is_direct = await cursor.fetchone() == (connection.info.backend_pid,)  # a pooler gives out its own
 
 
 async def _check_line(connection: "AsyncConnection[Any]") -> None:

@@ -142,6 +142,18 @@ class SQLite(Database):
         finally:
             self._write.on_change = None
 
+    def before_fork(self) -> Callable[[bool], None]:
+        """Hold no connection over it: SQLite's locks are a process's own, and a child would count on its parent's."""
+        lines = [line for line in (self._write, self._read) if line.is_running]
+        for line in lines:
+            line.stop()
+
+        def after(is_child: bool) -> None:
+            for line in [] if is_child else lines:
+                line.start()
+
+        return after
+
     def check_process(self) -> None:
         """Raise Forked in a child process: SQLite's locks do not survive a fork."""
         if os.getpid() != self._pid:
@@ -189,6 +201,10 @@ class _Line:
         self._version: int | None = None
         self._looked = 0.0
         self.on_change: Callable[[], object] | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread is not None
 
     def start(self) -> None:
         if self._thread is None:

@@ -305,7 +305,7 @@ async def test_a_job_that_was_pruned_or_deleted_is_gone(app):
 async def test_a_wait_ends_when_its_job_is_deleted(app):
     relay = await app.relay(Obey.ok(schedule_in=3600))
     wait = asyncio.create_task(relay.outcome(timeout=20))
-    await eventually(lambda: app._waiting._waits)
+    await eventually(lambda: app.waiting._waits)
     await app.delete(relay.id)
 
     assert await wait == Gone()
@@ -394,7 +394,7 @@ async def test_a_wait_ends_when_the_app_is_closed(open_app):
     app = await open_app()
     relay = await app.relay(double.new(1))
     wait = asyncio.create_task(relay.result(timeout=None))
-    await eventually(lambda: app._waiting._waits)
+    await eventually(lambda: app.waiting._waits)
     await app.stop()
 
     with pytest.raises(NotStarted):
@@ -492,13 +492,13 @@ async def test_nothing_is_told_of_jobs_that_nobody_awaits(app):
 async def test_of_ten_thousand_relays_half_are_let_go_and_nothing_is_left_of_them(open_app):
     app = await open_app(queues={"default": 200})
     await answered(app, 500)  # whatever is kept for good is there now
-    await eventually(lambda: app._waiting._reader is None)
+    await eventually(lambda: app.waiting._reader is None)
     before, tasks, subscribers = held(), len(asyncio.all_tasks()), len(app._notifier._subscribers)
     for _ in range(4):
         await answered(app, 2500)
 
-    assert not app._waiting._waits
-    await eventually(lambda: app._waiting._reader is None)
+    assert not app.waiting._waits
+    await eventually(lambda: app.waiting._reader is None)
     assert len(asyncio.all_tasks()) <= tasks
     assert len(app._notifier._subscribers) == subscribers
     assert held() < before * 1.05

@@ -1,5 +1,6 @@
 """What mypy and pyright, both strict, must know of workers, jobs and steps. Checked, never run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, assert_type
 
@@ -20,9 +21,10 @@ from tenuto.job import Failure, Job
 from tenuto.limits import Limits, Queue, Rate
 from tenuto.outcome import Cancel, Discard, Record, Snooze
 from tenuto.relay import Relay
+from tenuto.schedule import CronStatus
 from tenuto.sizes import Sizes
 from tenuto.worker import Worker
-from tenuto.workflow import Step, Workflow
+from tenuto.workflow import Step, Workflow, WorkflowStatus
 
 # ── functions ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -303,3 +305,28 @@ async def enqueue(flow: Workflow, conn: object) -> None:
     assert_type(await app.enqueue(flow, conn=conn), Workflow)
     await complete_in(conn, {"any": "value"})
     blocking.complete_in(conn)
+
+
+# ── code that cannot await ────────────────────────────────────────────────────────────────────────
+
+
+def use_blocking(app: blocking.Tenuto) -> None:
+    assert_type(app.enqueue(fetch.new("a.com")), Job[Any, dict[str, str]])
+    assert_type(app.enqueue(flow), Workflow)
+    assert_type(app.enqueue([count.new([])]), list[Job[Any, int]])
+    assert_type(app.fetch("id"), Job[Any, Any])
+    assert_type(app.opened(count.new([])), Job[Any, int])
+    assert_type(app.find(state="completed", limit=3), list[Job[Any, Any]])
+    assert_type(app.cancel(["id"]), list[str])
+    assert_type(app.retry(queue="web", keep_results=True), list[str])
+    assert_type(app.counts(), dict[str, dict[str, int]])
+    assert_type(app.workflow("id").wait(timeout=3), WorkflowStatus)
+    assert_type(app.cron.list(), Sequence[CronStatus])
+    assert_type(blocking.current_app(), blocking.Tenuto)
+    app.queue("web").pause(node="here")
+
+    app.fetch(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    app.find(stat="completed")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    app.enqueue(7)  # type: ignore[call-overload]  # pyright: ignore
+    app.queue("web").scale("three")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    app.workflow("id").wait(until=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
