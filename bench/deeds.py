@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import cache
 from typing import Any, Final
 
 from bench.protocol import Asked, WentWrong
-from tenuto import KeyRing, Tenuto, Workflow, job, results, telemetry
+from tenuto import Chain, Job, KeyRing, Tenuto, Unique, Workflow, job, results, telemetry
 from tests.storage.tables import look_into
 
 QUEUE: Final = "default"
@@ -56,6 +57,25 @@ async def live(payload: str) -> dict[str, Any]:
     """As in life: args of a kilobyte, sealed, a millisecond of waiting for something, and a result that is kept."""
     await asyncio.sleep(0.001)
     return {"status": "done", "size": len(payload), "head": payload[:64]}
+
+
+@job(encrypted=keys, recorded=True, unique=Unique(), deadline=timedelta(hours=1))
+async def five(n: int) -> int:
+    """Five features on one worker: its args are checked, and sealed; it is unique, recorded, and has a deadline."""
+    return n
+
+
+class Quiet:
+    """A hook that hears of each job, and does nothing about it."""
+
+    async def after_process(self, state: str, job: Job[Any, Any]) -> None:
+        """Nothing."""
+
+
+@job(recorded=True, unique=Unique(), chain=Chain(by="args.n"), hooks=[Quiet()])
+async def five_others(n: int) -> int:
+    """Five again, of which two are others: its args are checked; it is unique, recorded, chained, and has a hook."""
+    return n
 
 
 @job
@@ -113,10 +133,10 @@ async def working(asked: Asked, *, listen: bool = True) -> AsyncIterator[Tenuto]
         yield app
 
 
-async def fill(app: Tenuto, count: int, first: int = 0) -> None:
-    """Store so many no-op jobs."""
+async def fill(app: Tenuto, count: int, first: int = 0, new: Callable[[int], Job[Any, Any]] = noop.new) -> None:
+    """Store so many jobs, no-op ones unless another worker's `new` is given."""
     for start in range(first, first + count, CHUNK):
-        await app.enqueue([noop.new(n) for n in range(start, min(start + CHUNK, first + count))])
+        await app.enqueue([new(n) for n in range(start, min(start + CHUNK, first + count))])
 
 
 async def drained(app: Tenuto, count: int) -> float:

@@ -79,6 +79,19 @@ def _drain(limit: int, least: float) -> list[Goal]:
     ]
 
 
+def _five_features(database: str) -> list[Goal]:
+    return [
+        Goal(
+            f"{database}{name} {limit}",
+            "costs at most twice a plain job",
+            over(f"{database}drain {limit}", f"{database}{name} {limit}"),
+            at_most=2,
+        )
+        for limit in (10, 100)
+        for name in ("featured", "chained")
+    ]
+
+
 def _large() -> list[Goal]:
     key, small = f"{PG}large 100000", f"{PG}large 1000"
     return [
@@ -133,8 +146,10 @@ def _limits(database: str) -> list[Goal]:
 
 GOALS: Final = (
     *(goal for limit, least in ((10, 4_000), (100, 14_000), (1000, 20_000)) for goal in _drain(limit, least)),
+    *_five_features(PG),
     Goal("sqlite drain 100", "≥ 18,000 a second", own("sqlite drain 100"), at_least=18_000, shows=RATE),
     Goal("sqlite drain 100", "≥ 15 × huey", beside("sqlite drain 100", "huey"), at_least=15),
+    *_five_features("sqlite "),
     Goal(f"{PG}bulk", "≥ 50,000 a second", own(f"{PG}bulk"), at_least=50_000, shows=RATE),
     Goal(f"{PG}bulk", "≥ 2 × the best peer", beside_best(f"{PG}bulk"), at_least=2),
     Goal(f"{PG}single", "≤ 1.6 × a bare insert", beside(f"{PG}single", BARE, "p50"), at_most=1.6),

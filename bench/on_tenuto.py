@@ -23,6 +23,8 @@ from bench.deeds import (
     drained,
     enqueue_all,
     fill,
+    five,
+    five_others,
     live,
     make_tables,
     noop,
@@ -33,7 +35,7 @@ from bench.deeds import (
 )
 from bench.pinned import pinned
 from bench.protocol import Asked, Figures, Scenario, WentWrong, latencies, pause_of_a_user, rate, serve
-from tenuto import Tenuto
+from tenuto import Job, Tenuto
 from tenuto.cli.work import spare_the_collector
 from tests.storage.tables import look_into
 
@@ -82,8 +84,22 @@ async def callers(asked: Asked) -> Figures:
 
 async def drain(asked: Asked) -> Figures:
     """N no-op jobs worked off; only from the word `resume` on counts."""
+    return await _worked_off(asked, noop.new)
+
+
+async def featured(asked: Asked) -> Figures:
+    """As `drain`, of jobs with five features."""
+    return await _worked_off(asked, five.new)
+
+
+async def chained(asked: Asked) -> Figures:
+    """As `featured`, with a chain and a hook among the five; each job is a chain of its own."""
+    return await _worked_off(asked, five_others.new)
+
+
+async def _worked_off(asked: Asked, new: Callable[[int], Job[Any, Any]]) -> Figures:
     async with paused(asked) as app:
-        await fill(app, asked.jobs)
+        await fill(app, asked.jobs, new=new)
         took = await drained(app, asked.jobs)
     return {"rate": rate(asked.jobs, took), **await check(asked, {"completed": asked.jobs})}
 
@@ -180,7 +196,7 @@ def _run(scenario: Callable[[Asked], Coroutine[Any, Any, Figures]], asked: Asked
 
 
 OFFERED: Final = (
-    *(bulk, single, callers, drain, start, nolisten, open, life, diamonds, mixed),
+    *(bulk, single, callers, drain, featured, chained, start, nolisten, open, life, diamonds, mixed),
     *(scale.fanin, scale.large, scale.backlog, scale.memory, scale.growth, scale.idle, scale.processes, scale.node),
     *(limits.held, limits.freed, limits.died, limits.beside, limits.paced, limits.shares, limits.capped, limits.claims),
     pinned,

@@ -56,6 +56,10 @@ _TENUTO: Final = {
     "drain 10": 4_000,
     "drain 1000": 15_000,
     "life": 8_000,
+    "featured": 7_000,
+    "featured 10": 3_000,
+    "chained": 5_000,
+    "chained 10": 1_500,
     "diamonds": 1_000,
     "mixed": 8_000,
 }
@@ -170,6 +174,7 @@ def _common(database: Database) -> list[Case]:
             alone=True,
         ),
         *(_drain(database, limit) for limit in (10, 100, 1000)),
+        *(_with_features(database, name, told, limit) for limit in (10, 100) for name, told in _FIVE.items()),
         Case(
             *("start", "idle enqueue → start", database, "start"),
             options={"jobs": 200, "seconds": 20},
@@ -202,6 +207,23 @@ def _common(database: Database) -> list[Case]:
 
 def _drain(database: Database, limit: int) -> Case:
     return Case(f"drain {limit}", f"drain, limit {limit:,}", database, "drain", limit, peers_when_quick=limit == 100)
+
+
+_FIVE: Final = {
+    "featured": "encrypted",
+    "chained": "chained",
+}
+
+
+def _with_features(database: Database, name: str, told: str, limit: int) -> Case:
+    return Case(
+        f"{name} {limit}",
+        f"drain, five features ({told}), limit {limit}",
+        database,
+        name,
+        limit,
+        alone=True,
+    )
 
 
 def _large(database: Database, name: str, steps: int, quick: int) -> Case:
@@ -350,7 +372,7 @@ _NOLISTEN: Final = Case(
 _NOT_YET: Final = Case(
     *("relay", "relay: enqueue → its outcome", "postgresql", "relay"), shows=LATENCY, compares="p50", alone=True
 )
-_QUICK_ON_SQLITE: Final = {"bulk", "drain 100", "start", "diamonds"}
+_QUICK_ON_SQLITE: Final = {"bulk", "drain 100", "featured 100", "chained 100", "start", "diamonds"}
 
 
 def _on_sqlite() -> list[Case]:

@@ -1,4 +1,5 @@
-"""A webhook processor: events of one account are handled one after the other, in the order in which they came.
+"""A webhook processor: events of one account are handled one after the other, in the order in which they came, and an
+event that is posted twice is handled once.
 
 `python examples/webhooks.py` starts it, plays the payment provider that posts events to it (some of them twice), and
 shows what became of each account.
@@ -16,12 +17,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
 
 from rich.console import Console
 from rich.table import Table
 
-from tenuto import Chain, Tenuto, current_job, job
+from tenuto import Chain, Tenuto, Unique, current_job, job
 
 ACCOUNTS = 8
 CHARGES = 5  # of each account; each is refunded in part
@@ -49,8 +49,14 @@ accounts: dict[int, Account] = {}
 all_handled = asyncio.Event()
 
 
-@job(queue="webhooks", chain=Chain(by="args.account", on_discarded="hold"), max_attempts=5, backoff=0)
-async def handle(account: int, kind: str, charge: str, amount: int) -> None:
+@job(
+    queue="webhooks",
+    chain=Chain(by="args.account", on_discarded="hold"),
+    unique=Unique(keys=["event"], states="all"),
+    max_attempts=5,
+    backoff=0,
+)
+async def handle(event: str, account: int, kind: str, charge: str, amount: int) -> None:
     """Take one event into its account. A refund finds its charge there, since nothing overtakes within a chain."""
     mine = accounts.setdefault(account, Account())
     await asyncio.sleep(random.random() * 0.01)  # another service is asked
@@ -73,9 +79,8 @@ def receiver(app: Tenuto, loop: asyncio.AbstractEventLoop) -> ThreadingHTTPServe
     """A server that stores each event as a job, and answers when it is stored."""
 
     async def store(event: dict[str, Any]) -> bool:
-        """Whether it is new: the same event is the same job, so its second coming changes nothing."""
-        new = handle.options(id=uuid5(NAMESPACE_URL, event.pop("id"))).new
-        return not (await app.enqueue(new(**event))).existing
+        """Whether it is new: of each event one job is there, so its second coming changes nothing."""
+        return not (await app.enqueue(handle.new(**event))).existing
 
     class Receiver(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -102,7 +107,7 @@ def events_of(account: int) -> list[dict[str, Any]]:
         charge = f"c{nth}"
         told.append({"account": account, "kind": "charged", "charge": charge, "amount": 100})
         told.append({"account": account, "kind": "refunded", "charge": charge, "amount": 10 * nth})
-    return [{"id": f"evt-{account}-{nth}", **event} for nth, event in enumerate(told)]
+    return [{"event": f"evt-{account}-{nth}", **event} for nth, event in enumerate(told)]
 
 
 def post(url: str, event: dict[str, Any]) -> int:

@@ -164,6 +164,21 @@ FENCES = [
         "tests/storage/test_chains.py::test_an_earlier_link_that_is_retried_does_not_pass_one_that_holds",
     ),
     Fence(
+        "No link is stored behind one that is just handing its chain on",
+        "storage/aftermath.py",
+        r"yield from hold_still\([^\n]*",
+        "pass",
+        "tests/storage/test_chains.py::test_a_link_that_is_stored_while_its_chain_is_handed_on_is_not_forgotten",
+    ),
+    Fence(
+        "Who stores a link and who ends the one with its unique key take turns",
+        "storage/store.py",
+        r"@behind_holders\n",
+        "",
+        "tests/storage/test_links.py"
+        "::test_a_link_that_changes_the_holder_of_its_key_and_whoever_ends_that_one_do_not_lock_each_other_out",
+    ),
+    Fence(
         "A link that holds its chain is not pruned",
         f"{SQL}/prune_jobs.sql",
         r"and coalesce\((strpos|instr)[^\n]*",
@@ -328,8 +343,8 @@ FENCES = [
     Fence(
         "A unique job that leaves its states gives its key up",
         f"{SQL}/schema/0002_workers.sql",
-        r"new\.unique_held and",
-        "false and",
+        r"new\.unique_held(?= and|\))",
+        "false",
         "tests/storage/test_unique.py::test_a_job_that_ends_badly_gives_its_key_up",
     ),
     Fence(
@@ -357,7 +372,7 @@ FENCES = [
         "A job in a child that must end is killed, with all it started",
         "runtime/places/spawned.py",
         r"os\.killpg\(self\.pid, signal\.SIGKILL\)",
-        "pass",
+        "os.kill(self.pid, signal.SIGKILL)",  # it alone
         "tests/stories/test_afar.py::test_a_cancel_kills_the_process_and_what_the_job_started",
     ),
     Fence(

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 from tenuto.errors import InvalidJob
 from tenuto.features.aliases import canonical
 from tenuto.features.feature import Feature
-from tenuto.features.keyed import check_parts, hash_key_of, key_of, parts_of
+from tenuto.features.keyed import check_parts, key_for
 from tenuto.job import Job
 
 OnBadEnd: TypeAlias = Literal["ignore", "hold"]
@@ -66,7 +66,7 @@ class Chained(Feature):
 
     async def _key(self, job: Job[Any, Any]) -> str:
         worker = canonical(job.worker) if "worker" in self._chain.parts else None
-        return key_of(worker, parts_of(job, self._chain.parts), await hash_key_of(self._beside))
+        return await key_for(job, worker, self._chain.parts, self._beside)
 
 
 def chained(option: Chain | None, beside: Sequence[Feature] = ()) -> Feature | None:

@@ -4,12 +4,15 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
 from hmac import digest
-from typing import Any, Final, Protocol, cast, runtime_checkable
+from typing import Any, Final, Protocol, TypeVar, cast, runtime_checkable
 
 from tenuto import codec
-from tenuto.errors import InvalidJob
+from tenuto.errors import InvalidJob, NotEncrypted
 from tenuto.features.feature import Feature
 from tenuto.job import Job
+from tenuto.tagged import Sealed
+
+J = TypeVar("J", bound=Job[Any, Any])
 
 PARTS: Final = ("worker", "queue", "args", "meta")
 
@@ -22,13 +25,29 @@ class Hashing(Protocol):
         """The secret that every key of the worker is made with. It outlives the keys that seal."""
         ...
 
+    async def opened_job(self, job: J) -> J:
+        """The job with its args opened. Raises KeyUnavailable and SealBroken."""
+        ...
 
-async def hash_key_of(features: Iterable[Feature]) -> bytes | None:
-    """The secret for keys of the worker that has these features; None where its args are stored in the clear."""
-    for feature in features:
-        if isinstance(feature, Hashing):
-            return await feature.hash_key()
-    return None
+
+async def key_for(job: Job[Any, Any], worker: str | None, names: Sequence[str], features: Iterable[Feature]) -> str:
+    """The key of a job that is to be stored, made of these parts, and of this worker, unless it is None.
+
+    Where one of the worker's features seals its args, it is made with a secret of that one; and a job that was fetched,
+    whose args are sealed already, has the key that it had before. Raises NotEncrypted where nothing here opens them,
+    and what the feature raises.
+    """
+    hashing = hashing_of(features)
+    if isinstance(job.args, Sealed) and any(name.partition(".")[0] == "args" for name in names):
+        if hashing is None:
+            raise NotEncrypted(job.id, job.worker)
+        job = await hashing.opened_job(job)
+    return key_of(worker, parts_of(job, names), None if hashing is None else await hashing.hash_key())
+
+
+def hashing_of(features: Iterable[Feature]) -> Hashing | None:
+    """The one of a worker's features that seals its args; None where they are stored in the clear."""
+    return next((feature for feature in features if isinstance(feature, Hashing)), None)
 
 
 def check_parts(option: str, names: str | Iterable[str], whole: Collection[str] = PARTS) -> tuple[str, ...]:

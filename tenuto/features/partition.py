@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Final
 
 from tenuto.features.aliases import canonical
 from tenuto.features.feature import Feature
-from tenuto.features.keyed import check_parts, hash_key_of, key_of, parts_of
+from tenuto.features.keyed import check_parts, key_for
 from tenuto.job import Job
 
 
@@ -21,7 +21,7 @@ class Partitioned(Feature):
     async def before_store(self, job: Job[Any, Any]) -> Job[Any, Any]:
         """The job with its key. Where one of the worker's features seals its args, nobody can guess them from it."""
         worker = canonical(job.worker) if "worker" in self._by else None
-        return job.replace(partition=key_of(worker, parts_of(job, self._by), await hash_key_of(self._features)))
+        return job.replace(partition=await key_for(job, worker, self._by, self._features))
 
 
 def partitioned(by: str | Iterable[str] | None, features: Iterable[Feature] = ()) -> Feature | None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, cast
 
 from tenuto.errors import InvalidJob
 from tenuto.features.feature import Feature
-from tenuto.features.keyed import check_parts, hash_key_of, key_of, listed, parts_of
+from tenuto.features.keyed import check_parts, hashing_of, key_for, listed
 from tenuto.job import (
     AVAILABLE,
     CANCELLED,
@@ -84,12 +84,11 @@ class UniqueJobs(Feature):
         unique = unique_of(job.unique)
         if unique is None:
             return job
-        hash_key = await hash_key_of(self._features)
-        if hash_key is not None and any("args" in named for named in unique.replaced.values()):
+        if hashing_of(self._features) is not None and any("args" in named for named in unique.replaced.values()):
             raise InvalidJob(f"{job.worker} seals its args for one job each; leave args out of replace=")
         worker = self._worker if "worker" in unique.parts else None
         kept: dict[str, Any] = {
-            "key": key_of(worker, parts_of(job, unique.parts), hash_key),
+            "key": await key_for(job, worker, unique.parts, self._features),
             "states": " ".join(unique.states),
         }
         if unique.period is not None:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from tenuto.job import AVAILABLE, CANCELLED, DISCARDED
-from tenuto.storage.chains import advance
-from tenuto.storage.database import Call, Row, Verb, call
+from tenuto.storage.chains import advance, hold_still
+from tenuto.storage.database import Row, Verb, call
 from tenuto.storage.outbox import tell_hooks
 
 PATIENCE: Final = "2s"
@@ -41,13 +41,18 @@ class Settled(NamedTuple):
     finished: list[Finished]
 
 
-def reach(ids: Iterable[str], bad: Iterable[str] = (), *, patience: str = PATIENCE, is_free: bool = False) -> Call:
+def reach(
+    ids: Iterable[str], bad: Iterable[str] = (), *, patience: str = PATIENCE, is_free: bool = False
+) -> Verb[set[str]]:
     """Lock every job that the ending of `ids` may change, and of the `bad` ones all behind them; the ids it locked.
 
-    Waits for other sessions as long as `patience` says, also later in this transaction; with `is_free` it passes over
-    what they hold.
+    Then their chains, before anything is changed: who stores a link has its chain first, and may then wait for a
+    unique key that is just given up or taken again. Waits for other sessions as long as `patience` says, also later in
+    this transaction; with `is_free` it passes over jobs that they hold.
     """
-    return call("reach_free" if is_free else "reach", ids=list(ids), bad=list(bad), patience=patience)
+    rows = yield call("reach_free" if is_free else "reach", ids=list(ids), bad=list(bad), patience=patience)
+    yield from hold_still(key for _, key in rows)
+    return {id for id, _ in rows}
 
 
 def aftermath(ended: Sequence[Ended], results: Mapping[str, str | None]) -> Verb[Settled]:
@@ -55,7 +60,7 @@ def aftermath(ended: Sequence[Ended], results: Mapping[str, str | None]) -> Verb
 
     Hands their chains on, cancels what no edge forgives, writes fates and results, meets edges, releases what waits
     for nothing more, and counts; `ids` of the answer are the jobs it cancelled. The jobs it may touch are locked by
-    `reach`.
+    `reach`, and so are the chains.
     """
     due = yield from advance(job.chain_key for job in ended)
     steps = [job for job in ended if job.workflow_id is not None]

@@ -73,16 +73,19 @@ def as_link(job: AnyJob) -> dict[str, Any]:
 # ── the next one ──────────────────────────────────────────────────────────────────────────────────
 
 
+def hold_still(keys: Iterable[str | None]) -> Verb[None]:
+    """Lock chains until the transaction ends, after the jobs in it: no link is stored behind theirs meanwhile."""
+    given = sorted({key for key in keys if key is not None})
+    if given:
+        yield call("lock_chains", keys=given)
+
+
 def advance(keys: Iterable[str | None]) -> Verb[set[str]]:
     """Give chains whose holder has ended, or is gone, to their next link; the queues in which one became due.
 
-    A chain whose holder still has it, also after its end because it was asked to, stays as it is.
+    A chain whose holder still has it, also after its end because it was asked to, stays as it is. They are locked.
     """
-    given = sorted({key for key in keys if key is not None})
-    if not given:
-        return set()
-    yield call("lock_chains", keys=given)
-    moved = yield from _hand_on(given)
+    moved = yield from _hand_on(filter(None, keys))
     return {queue for _, state, queue in moved if state == AVAILABLE}
 
 

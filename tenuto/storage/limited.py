@@ -9,7 +9,7 @@ from tenuto.job import Signal
 from tenuto.limits import Limits, Rate, check_limits
 from tenuto.storage import store
 from tenuto.storage.database import Row, Verb, call, last
-from tenuto.storage.store import AnyJob, to_job, urgency
+from tenuto.storage.store import URGENCY, AnyJob, to_job
 
 PATIENCE: Final = "2s"
 LOOKED_FURTHER: Final = 50  # partitions looked at beyond those that have room at best
@@ -85,7 +85,7 @@ def claim(queue: str, demand: int, producer: str, node: str) -> Verb[Taken]:
         if not found or len(taken) >= found[0].room or not (_is_more(taken, share) or _is_cut(found)):
             wait = yield from _wait(held, demand, len(rows))
             break
-    return Taken(sorted((to_job(row[:-1], Signal()) for row in rows), key=urgency), wait)
+    return Taken(sorted((to_job(row[:-1], Signal()) for row in rows), key=URGENCY), wait)
 
 
 def claim_suspect(queue: str, producer: str, node: str) -> Verb[list[AnyJob]]:

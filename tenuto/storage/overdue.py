@@ -33,7 +33,7 @@ def cancel_overdue(ids: Sequence[str]) -> Verb[Settled]:
 
     What another session holds is left to the next sweep: somebody may just be claiming it.
     """
-    locked = {row[0] for row in (yield reach(ids, ids, is_free=True))}
+    locked = yield from reach(ids, ids, is_free=True)
     late = [id for id in ids if id in locked]
     rows = yield call("cancel_overdue", ids=late, error=CANCELLED_AS_LATE)
     ended = [Ended(*row) for row in rows]

@@ -47,6 +47,7 @@ WAIT_FOR_LINE: Final = 5.0  # seconds for a free connection of the pool
 PREPARED: Final = frozenset(
     {"enqueue", "claim", "claim_behind", "ack", "reach", "needs", "settle_nodes", "meet", "release", "settle_workflows"}
     | {"lock_limits", "free_partitions", "claim_limited", "spend_limits"}
+    | {"lock_chains", "advance_chains", "release_links"}
 )
 PLANS_SERVE: Final = 1.0  # seconds
 BUSY: Final = 1  # such statements of a line within that time, after which it prepares: to do so takes two more trips

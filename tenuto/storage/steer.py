@@ -129,7 +129,7 @@ def match(which: Filter, after: str | None) -> Verb[list[str]]:
 
 def cancel(ids: Sequence[str]) -> Verb[Steered]:
     """Cancel jobs: at once those that are not running; a running one is told, and its ending turns into cancelled."""
-    yield reach(ids, ids)
+    yield from reach(ids, ids)
     rows = yield call("cancel", ids=list(ids), error=CANCELLED_BY_OPERATOR)
     yield from tell_hooks([row[0] for row in rows if row[1] != EXECUTING], "operator")
     settled = yield from aftermath([Ended(*row) for row in rows if row[1] != EXECUTING], {})
@@ -145,7 +145,7 @@ def retry(ids: Sequence[str], *, keep_results: bool = False, strict: bool = True
     unique key another holds, as UniqueConflict. A link waits for its turn, by the number it has, where another one
     holds its chain.
     """
-    yield reach(ids)
+    yield from reach(ids)
     taken = yield from rivals(ids)
     if strict:
         for id, rival in sorted(taken.items()):
@@ -175,7 +175,7 @@ def _refuse_unmet(ids: Sequence[str]) -> Verb[None]:
 def delete(ids: Sequence[str]) -> Verb[Steered]:
     """Delete jobs that are not running. Steps behind an unfinished one are cancelled unless they ignore it; a chain
     that one of them held, also after its end, goes on."""
-    yield reach(ids, ids)
+    yield from reach(ids, ids)
     rows = yield call("delete", ids=list(ids))
     jobs = [Ended(*row)._replace(state="deleted") for row in rows if row[1] not in TERMINAL or row[5] is not None]
     settled = yield from aftermath(jobs, {})
@@ -189,7 +189,7 @@ def update(ids: Sequence[str], changes: Changes, args_of: ArgsOf | None = None) 
     what `args_of` raises.
     """
     asked = as_stored(changes)
-    yield reach(ids)
+    yield from reach(ids)
     rows = (yield call("fetch", ids=list(ids))) if "meta" in changes or args_of else []
     own: dict[str, dict[str, Any]] = {}
     for job in map(to_job, rows):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from tenuto import codec
@@ -25,7 +26,7 @@ from tenuto.storage.chains import as_link, in_line
 from tenuto.storage.database import LostRace, Row, Verb, call, last
 from tenuto.storage.outbox import tell_acked
 from tenuto.storage.overdue import deadline_of
-from tenuto.storage.unique import holders, in_order
+from tenuto.storage.unique import behind_holders, holders, in_order
 from tenuto.tagged import holds_same
 
 AnyJob: TypeAlias = Job[Any, Any]
@@ -39,6 +40,7 @@ CANCELLED_BY_OPERATOR: Final = entry("cancel", "Cancel", "cancelled by an operat
 # ── enqueue ───────────────────────────────────────────────────────────────────────────────────────
 
 
+@behind_holders
 @in_line
 def enqueue(jobs: Sequence[AnyJob]) -> Verb[list[AnyJob]]:
     """Store jobs, all or none, and give them back stored, in their order.
@@ -190,7 +192,7 @@ def claim(
     else:
         places = [{"priority": rank, "at": micros(at - EPOCH), "id": id} for rank, (at, id) in behind.items()]
         rows = yield last("claim_behind", **asked, places=places)
-    return sorted((to_job(row, Signal()) for row in rows), key=urgency)
+    return sorted((to_job(row, Signal()) for row in rows), key=URGENCY)
 
 
 def claim_suspect(queue: str, producer: str, node: str, keys: Sequence[str] | None = None) -> Verb[list[AnyJob]]:
@@ -200,11 +202,6 @@ def claim_suspect(queue: str, producer: str, node: str, keys: Sequence[str] | No
     """
     rows = yield last("claim_suspect", queue=queue, producer=producer, node=node, keys=keys)
     return [to_job(row, Signal()) for row in rows]
-
-
-def urgency(job: AnyJob) -> tuple[Any, ...]:
-    """What sorts jobs as they are claimed."""
-    return job.priority, job.scheduled_at, job.id
 
 
 # ── ack ───────────────────────────────────────────────────────────────────────────────────────────
@@ -217,12 +214,12 @@ def ack(acks: Sequence[Ack], patience: str = "500ms") -> Verb[Settled]:
     Plain jobs are one statement; what a workflow or a chain needs beyond it derives from what the fence let through.
     Rows that another session holds are waited for as long as `patience` says.
     """
-    ordered = sorted(acks, key=_attempt)
+    ordered = sorted(acks, key=_ATTEMPT)
     if not any(ack.workflow_id or ack.has_hooks or ack.chain_key for ack in ordered):
         rows = yield last("ack", acks=_documents(ordered), cancelled=CANCELLED_BY_OPERATOR, patience=patience)
         return _settled(rows)
     bad = [ack.id for ack in ordered if ack.state in _MAY_CASCADE]
-    yield reach([ack.id for ack in ordered], bad, patience=patience)
+    yield from reach([ack.id for ack in ordered], bad, patience=patience)
     rows = yield from _give_back(ordered, patience)
     yield from tell_acked(ordered, rows)
     chains = {ack.id: ack.chain_key for ack in ordered}
@@ -231,10 +228,6 @@ def ack(acks: Sequence[Ack], patience: str = "500ms") -> Verb[Settled]:
         {ack.id: ack.result for ack in ordered},  # of two attempts of one job only the later can have settled
     )
     return _settled(rows, after)
-
-
-def _attempt(ack: Ack) -> tuple[str, int]:
-    return ack.id, ack.epoch
 
 
 def _give_back(ordered: Sequence[Ack], patience: str) -> Verb[list[Row]]:
@@ -290,7 +283,7 @@ def to_job(row: Row, signal: Signal | None = None) -> AnyJob:
     fields["args"] = _decoded(fields["args"])
     fields["meta"] = {} if fields["meta"] == "{}" else _decoded(fields["meta"])
     fields["tags"] = () if fields["tags"] == "[]" else _tags(fields["tags"])
-    fields["errors"] = failures(fields["errors"])
+    fields["errors"] = () if fields["errors"] == "[]" else failures(fields["errors"])
     if fields["timeout"] is not None:
         fields["timeout"] = timedelta(microseconds=fields["timeout"])
     return Job.of(fields)
@@ -310,6 +303,8 @@ def _decoded(text: str) -> Any:
         return fault
 
 
+URGENCY: Final = attrgetter("priority", "scheduled_at", "id")  # what sorts jobs as they are claimed
+_ATTEMPT: Final = attrgetter("id", "epoch")
 STATES: Final = {state.value: state for state in JobState}
 _OF_STEPS: Final = ("state", "waiting_on", "has_needs", "has_dependents", "workflow_id")
 _MAY_CASCADE: Final = BAD | {SUSPENDED}  # the gate cancels a step whose need has ended badly

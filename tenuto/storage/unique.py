@@ -1,7 +1,8 @@
 """Unique keys: who holds the ones that new jobs ask for, what of them the holder takes, and who may not be retried."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
@@ -9,7 +10,7 @@ from tenuto import codec
 from tenuto.errors import CodecError
 from tenuto.job import IDENTIFIERS, Job
 from tenuto.sizes import META_MOST
-from tenuto.storage.aftermath import reach
+from tenuto.storage.aftermath import PATIENCE
 from tenuto.storage.database import LostRace, Row, Verb, call
 
 Document: TypeAlias = Mapping[str, Any]
@@ -28,6 +29,30 @@ def _key(job: Job[Any, Any]) -> str:
     return str(json.loads(job.unique_key)["key"]) if job.unique_key else ""
 
 
+Enqueue: TypeAlias = Callable[[Sequence[Job[Any, Any]]], Verb[list[Job[Any, Any]]]]
+
+
+def behind_holders(enqueue: Enqueue) -> Enqueue:
+    """A verb that stores jobs, made to lock first those that new links may change: jobs come before chains."""
+
+    @wraps(enqueue)
+    def enqueue_behind_holders(jobs: Sequence[Job[Any, Any]]) -> Verb[list[Job[Any, Any]]]:
+        replacing = [job for job in jobs if job.unique_key and '"replace"' in job.unique_key]
+        has_links = bool(replacing) and any(job.chain_key is not None for job in jobs)
+        return _locked_first(replacing, jobs, enqueue) if has_links else enqueue(jobs)
+
+    return enqueue_behind_holders
+
+
+def _locked_first(
+    replacing: Sequence[Job[Any, Any]], jobs: Sequence[Job[Any, Any]], enqueue: Enqueue
+) -> Verb[list[Job[Any, Any]]]:
+    found = yield from _who([{"id": job.id, "unique": job.unique_key} for job in replacing])
+    if found:
+        yield call("reach", ids=sorted({holder for holder, *_ in found.values()}), bad=[], patience=PATIENCE)
+    return (yield from enqueue(jobs))
+
+
 def holders(asking: Sequence[Document]) -> Verb[dict[str, Row]]:
     """The jobs that hold the keys of these new ones, as they are now: rows of `fetch`, by the id of who asks.
 
@@ -39,7 +64,7 @@ def holders(asking: Sequence[Document]) -> Verb[dict[str, Row]]:
     replace = {one["id"]: json.loads(one["unique"]).get("replace") for one in asking if one["id"] in found}
     replacing = [one for one in asking if replace.get(one["id"])]
     if replacing:
-        yield reach(sorted({found[one["id"]][0] for one in replacing}))
+        yield call("reach", ids=sorted({found[one["id"]][0] for one in replacing}), bad=[], patience=PATIENCE)
         yield from _replace(replacing, replace, found)
     rows = yield call("fetch", ids=sorted({holder for holder, *_ in found.values()}))
     by_id = {row[0]: row for row in rows}

@@ -97,7 +97,7 @@ def disown(producers: Sequence[str], running: Sequence[str], *, is_free: bool = 
     held = yield call("held", producers=list(producers), except_ids=list(running), strays=False)
     if not held:
         return Settled([], set(), [])
-    locked = {row[0] for row in (yield reach([row[0] for row in held], is_free=is_free))}
+    locked = yield from reach([row[0] for row in held], is_free=is_free)
     ids = [row[0] for row in held if row[0] in locked]
     rows = yield call("disown", ids=ids, producers=list(producers), cancelled=CANCELLED_BY_OPERATOR)
     return (yield from _taken_back([Ended(*row) for row in rows]))
@@ -140,7 +140,7 @@ def rescue(*, judge: bool, node: str | None = None) -> Verb[Rescued]:
     ended: list[Ended] = []
     if held:
         bad = [id for id, suspicions in held if suspicions >= 2]
-        locked = {row[0] for row in (yield reach([row[0] for row in held], bad, is_free=True))}
+        locked = yield from reach([row[0] for row in held], bad, is_free=True)
         ids = [row[0] for row in held if row[0] in locked]
         rows = yield call("rescue", ids=ids, producers=gone, error=POISONED, cancelled=CANCELLED_BY_OPERATOR)
         ended = [Ended(*row) for row in rows]

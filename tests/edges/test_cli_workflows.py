@@ -99,7 +99,7 @@ async def test_watching_a_workflow_ends_with_it_and_tells_how_it_went(app, ask):
 
 async def test_a_terminal_gets_colours_and_a_live_tree(app, database_url):
     flow = Workflow("report")
-    flow.add("a", Obey.snooze(0.5, times=1))
+    flow.add("a", Obey.snooze(3, times=1))  # time for the terminal to start
     await app.enqueue(flow)
 
     seen = await asyncio.to_thread(on_a_terminal, "--url", database_url, "workflows", "watch", flow.id)

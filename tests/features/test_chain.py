@@ -155,6 +155,10 @@ class Secret(Feature):
         """What its keys are made with."""
         return self._secret
 
+    async def opened_job(self, job: Any) -> Any:
+        """The job as it is: nothing of it was sealed."""
+        return job
+
 
 async def test_where_args_are_sealed_the_key_is_made_with_a_secret():
     async def sealed(account: int, secret: bytes) -> str | None:

@@ -8,17 +8,26 @@ from typing import Any
 
 import pytest
 
-from tenuto.errors import InvalidJob, Unencodable
+from tenuto.errors import InvalidJob, NotEncrypted, Unencodable
 from tenuto.features.feature import Feature
-from tenuto.features.keyed import check_parts, hash_key_of, key_of, parts_of
+from tenuto.features.keyed import check_parts, key_for, key_of, parts_of
 from tenuto.job import Job
+from tenuto.tagged import Sealed
 
 JOB: Job[Any, Any] = Job("mail", {"to": "a", "place": {"city": "B", "zip": None}}, queue="q", meta={"tenant": 7})
 
 
-class Sealed(Feature):
+class Seals(Feature):
+    """As an encrypted worker has one, whose jobs all carry the same."""
+
     async def hash_key(self) -> bytes:
         return b"secret"
+
+    async def opened_job(self, job: Any) -> Any:
+        return job.replace(args={"to": "a"})
+
+
+SEALED: Job[Any, Any] = Job("mail", Sealed("k", "mail", "sealed"), queue="q")
 
 
 # ── parts ─────────────────────────────────────────────────────────────────────────────────────────
@@ -129,5 +138,17 @@ def test_what_cannot_be_stored_has_no_key():
 
 
 async def test_the_secret_is_asked_of_the_feature_that_seals():
-    assert await hash_key_of([Feature(), Sealed()]) == b"secret"
-    assert await hash_key_of([Feature()]) is None
+    assert await key_for(JOB, "w", ["args.to"], [Feature(), Seals()]) == key_of("w", {"args.to": "a"}, b"secret")
+    assert await key_for(JOB, "w", ["args.to"], [Feature()]) == key_of("w", {"args.to": "a"})
+
+
+async def test_the_key_of_a_job_that_is_sealed_already_is_that_of_what_is_in_it():
+    assert await key_for(SEALED, "w", ["args.to"], [Seals()]) == await key_for(JOB, "w", ["args.to"], [Seals()])
+    assert await key_for(SEALED, "w", ["args"], [Seals()]) == key_of("w", {"args": {"to": "a"}}, b"secret")
+
+
+async def test_what_is_sealed_has_no_key_where_nothing_opens_it():
+    with pytest.raises(NotEncrypted, match=r"args of job .* are sealed, and mail is not encrypted"):
+        await key_for(SEALED, None, ["args.to"], [])
+
+    assert await key_for(SEALED, None, ["queue"], []) == key_of(None, {"queue": "q"})

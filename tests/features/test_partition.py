@@ -85,6 +85,9 @@ async def test_the_key_of_sealed_args_needs_the_secret():
         async def hash_key(self) -> bytes:
             return b"secret"
 
+        async def opened_job(self, job: Any) -> Any:
+            return job
+
     made = any_by_account.new(7)
     sealed = await Partitioned(("args.account",), [Seals()]).before_store(made)
 

@@ -23,6 +23,9 @@ class Sealed(Feature):
     async def hash_key(self) -> bytes:
         return b"secret"
 
+    async def opened_job(self, job: Any) -> Any:
+        return job
+
     async def before_store(self, job: Job[Any, Any]) -> Job[Any, Any]:
         return job.replace(args={"sealed": job.id})
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tenuto import Tenuto, job
+from tenuto import KeyRing, Tenuto, job
 from tenuto.job import COMPLETED, DISCARDED
 from tests.kit import Gate, Obey, drain, eventually
 
@@ -32,6 +32,24 @@ async def awaited(which: str) -> None:
 async def forgotten(which: str) -> None:
     task = asyncio.create_task(leave(ERRORS[which]))
     await asyncio.wait([task])
+
+
+@job(name="children.left", encrypted=KeyRing("k", {"k": KeyRing.new_key()}))
+async def left_behind(secret: str) -> None:
+    async def fails() -> None:
+        raise ValueError(secret)
+
+    asyncio.get_running_loop().create_task(fails())
+    await asyncio.sleep(0)
+
+
+async def test_what_a_task_of_an_encrypted_job_raised_is_logged_by_its_type_alone(app: Tenuto, caplog: Any) -> None:
+    made = await app.enqueue(left_behind.new("geheim"))
+    await drain(app)
+    gc.collect()
+
+    assert f"a task that children.left left behind in job {made.id} raised ValueError" in caplog.text
+    assert "geheim" not in caplog.text
 
 
 ERRORS: dict[str, type[BaseException]] = {"SystemExit": SystemExit, "KeyboardInterrupt": KeyboardInterrupt}

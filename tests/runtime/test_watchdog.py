@@ -131,7 +131,10 @@ async def test_one_block_is_told_once_while_it_lasts_and_once_when_it_is_over(
     await app.enqueue(blocks.new())
     await drain(app)
 
-    assert [round(lag["seconds"]) for lag in lags] in ([1, 2], [2, 2], [2])
+    told = [lag["seconds"] for lag in lags]
+    assert told == sorted(told)
+    assert 1 <= len(told) <= 2  # while it lasts, where the watchdog came to it in time, and when it is over
+    assert told[-1] >= BLOCKED - 0.6
 
 
 async def test_what_is_no_job_is_told_by_its_line(app: Tenuto, lags: list[dict[str, Any]]) -> None:

@@ -13,11 +13,10 @@ from tenuto.job import Job
 from tenuto.limits import Limits, Rate
 from tenuto.outcome import RELEASED, settle
 from tenuto.storage import limited, store, upkeep
-from tenuto.storage.database import last
 from tests.conftest import database_at
 from tests.storage.build import EVERY_VERSION, MINUTE, NOON, AnyJob, new_id
 from tests.storage.examine import Examiner, Seen, examiner_of
-from tests.storage.workload import TTL
+from tests.storage.workload import TTL, spend_rates
 
 WAITING = 100_000
 pytestmark = pytest.mark.timeout(300)
@@ -121,7 +120,7 @@ def test_a_claim_does_not_look_at_every_bucket_that_is_empty(queue: Queue):
     """Three thousand partitions have no token and nothing due; one that has something due waits for its own."""
     queue.examiner.change("delete from {schema}.rates")
     idle = [{"key": f"idle{n:04}", "cost": 10**9} for n in range(3_000)]
-    queue.examiner.fill(limited_rates, idle)
+    queue.examiner.fill(spend_rates, "default", idle)
 
     claimed, seen = queue.claim(5000, partition_rate=Rate(1, per=3600))
     queue.give_back(claimed)
@@ -129,8 +128,3 @@ def test_a_claim_does_not_look_at_every_bucket_that_is_empty(queue: Queue):
 
     assert len(claimed) == 101
     assert seen["next_token"].work < 200_000
-
-
-def limited_rates(costs: list[dict[str, Any]]) -> Any:
-    """A verb that takes tokens of partitions."""
-    yield last("spend_rates", queue="default", costs=costs, most_debt=10**10)

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
 
 import pytest
 
-from tenuto.job import AVAILABLE, CANCELLED, COMPLETED, EXECUTING, SUSPENDED
+from tenuto.job import AVAILABLE, CANCELLED, COMPLETED, DISCARDED, EXECUTING, SUSPENDED
 from tenuto.limits import Limits
-from tenuto.outcome import DONE, Cancel, Discard, settle
+from tenuto.outcome import DONE, Cancel, Discard, Snooze, settle
 from tenuto.storage import limited, overdue, steer, store, upkeep
+from tenuto.storage.database import Database
+from tests.kit import eventually
 from tests.storage.build import DAY, MINUTE, NOON, AnyJob, Claimer, complaints, is_stored, plain
+from tests.storage.conftest import only_on_postgres
 from tests.storage.test_chains import links, runs, states_of
+from tests.storage.test_races import Pair, lost_races, pair, paused, somebody_waits
+
+__all__ = ["pair"]  # the fixture
 
 USUAL = "suspended scheduled available executing retryable completed"
 
 
-def unique(job: AnyJob, key: str = "u", *, states: str = USUAL, period: int | None = None) -> AnyJob:
+def unique(
+    job: AnyJob,
+    key: str = "u",
+    *,
+    states: str = USUAL,
+    period: int | None = None,
+    replace: Mapping[str, Sequence[str]] | None = None,
+) -> AnyJob:
     """The job with this unique key, as the feature leaves it."""
-    asked = {"key": key, "states": states} | ({} if period is None else {"period": period})
+    asked: dict[str, Any] = {"key": key, "states": states} | ({} if period is None else {"period": period})
+    asked |= {"replace": replace} if replace else {}
     return job.replace(unique_key=json.dumps(asked))
 
 
@@ -90,6 +107,82 @@ async def test_a_link_that_is_unique_for_a_period_and_keeps_its_chain_is_not_pru
     assert await clock.run(upkeep.prune_jobs, DAY) == 0
     assert await is_stored(clock, held)
     assert await complaints(clock) == {}
+
+
+Act = Callable[[Database], Coroutine[Any, Any, object]]
+
+
+@only_on_postgres
+@pytest.mark.parametrize("behind", ["reach", "lock_chains", "ack", "advance_chains"])
+@pytest.mark.parametrize("replace", [{}, {"available": ["args"]}], ids=["plain", "replacing"])
+async def test_a_link_that_gives_its_key_up_and_one_that_asks_for_it_do_not_lock_each_other_out(
+    pair: Pair, tables, behind, replace
+):
+    """The one holds its job and wants the chain, the other holds the chain and wants to know who has the key."""
+    ours, theirs = pair
+    await ours.run(store.enqueue, [unique(links(1)[0])])
+    (running,) = await (await Claimer(ours).start()).claim()
+    later = unique(links(1)[0], replace=replace)
+
+    with lost_races() as lost:
+        async with paused(ours, behind, store.ack, [settle(running, Discard("no"))]):
+            storing = asyncio.create_task(theirs.run(store.enqueue, [later]))
+            await eventually(lambda: storing.done() or somebody_waits(tables))
+        (stored,) = await storing
+
+    is_early = behind == "reach" and not replace  # the key is not given up yet, and nobody has to wait to see it
+    assert (lost, stored.id) == ([], running.id if is_early else later.id)
+    assert await states_of(ours, [running]) == [DISCARDED]
+    assert await complaints(ours) == {}
+
+
+@only_on_postgres
+@pytest.mark.parametrize("behind", ["holders", "reach", "enqueue_links", "enqueue"])
+@pytest.mark.parametrize("verb", ["ack", "cancel", "retry", "delete"])
+async def test_a_link_that_changes_the_holder_of_its_key_and_whoever_ends_that_one_do_not_lock_each_other_out(
+    pair: Pair, tables, behind, verb
+):
+    ours, theirs = pair
+    (first,) = await ours.run(store.enqueue, [unique(links(1)[0])])
+    if verb == "ack":
+        (first,) = await (await Claimer(ours).start()).claim()
+    acts: dict[str, Act] = {
+        "ack": lambda database: database.run(store.ack, [settle(first, Snooze(0))]),
+        "cancel": lambda database: database.run(steer.cancel, [first.id]),
+        "retry": lambda database: database.run(steer.retry, [first.id]),
+        "delete": lambda database: database.run(steer.delete, [first.id]),
+    }
+    later = unique(links(1)[0].replace(args={"n": 2}), replace={"available": ["args"]})
+
+    with lost_races() as lost:
+        async with paused(ours, behind, store.enqueue, [later]):
+            acting = asyncio.create_task(acts[verb](theirs))
+            await eventually(lambda: acting.done() or somebody_waits(tables))
+        await acting
+
+    assert lost == []
+    assert await complaints(ours) == {}
+
+
+@only_on_postgres
+@pytest.mark.parametrize("behind", ["lock_chains", "retry", "open_chains"])
+async def test_a_link_that_takes_its_key_again_and_one_that_asks_for_it_do_not_lock_each_other_out(
+    pair: Pair, tables, behind
+):
+    ours, theirs = pair
+    first = unique(links(1)[0])
+    await ours.run(store.enqueue, [first])
+    await (await Claimer(ours).start()).end(first, Discard("no"))
+    later = unique(links(1)[0])
+
+    with lost_races() as lost:
+        async with paused(ours, behind, steer.retry, [first.id]):
+            storing = asyncio.create_task(theirs.run(store.enqueue, [later]))
+            await eventually(lambda: storing.done() or somebody_waits(tables))
+        (stored,) = await storing
+
+    assert (lost, stored.id) == ([], first.id)
+    assert await complaints(ours) == {}
 
 
 # ── ones with a deadline ──────────────────────────────────────────────────────────────────────────

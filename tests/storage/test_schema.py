@@ -199,6 +199,51 @@ async def test_two_schemas_side_by_side_know_nothing_of_each_other(fresh_url: st
         assert len(await (await Claimer(ours).start()).claim()) == 1
 
 
+@only_on_fresh_postgres
+async def test_no_row_of_jobs_is_checked_anew_whenever_it_changes(fresh: Database, fresh_url: str):
+    await migrate(fresh)
+
+    with psycopg.connect(fresh_url) as connection:
+        checks = connection.execute(
+            "select conname from pg_constraint where contype = 'c' and conrelid = 'tenuto.jobs'::regclass"
+        ).fetchall()
+    assert checks == []
+
+
+@only_on_fresh_postgres
+@pytest.mark.parametrize("change", ["state = 'done'", "max_attempts = 0", "waiting_on = -1", "priority = 10"])
+async def test_what_no_job_can_be_is_refused_where_it_is_written(fresh: Database, fresh_url: str, change: str):
+    await migrate(fresh)
+    await fresh.run(store.enqueue, plain())
+
+    with psycopg.connect(fresh_url) as connection, pytest.raises(psycopg.errors.CheckViolation):
+        connection.execute(f"update tenuto.jobs set {change}")
+
+
+@only_on_fresh_postgres
+async def test_what_indices_ask_of_a_plain_job_lies_before_its_args_or_is_null(fresh: Database, fresh_url: str):
+    """An update compares these columns one by one, and the way to each leads over all that lie before it."""
+    await migrate(fresh)
+    await fresh.run(store.enqueue, plain())
+    claimer = await Claimer(fresh).start()
+    assert await claimer.claim()
+
+    with psycopg.connect(fresh_url) as connection:
+        places: dict[str, int] = dict(
+            connection.execute(
+                "select attname, attnum from pg_attribute where attrelid = 'tenuto.jobs'::regclass and attnum > 0"
+            ).fetchall()
+        )
+        asked = connection.execute(
+            "select distinct d.refobjsubid from pg_depend d join pg_index i on i.indexrelid = d.objid"
+            " where d.classid = 'pg_class'::regclass and d.refobjid = 'tenuto.jobs'::regclass and d.refobjsubid > 0"
+        ).fetchall()
+        (row,) = connection.execute("select to_jsonb(j) from tenuto.jobs j").fetchall()
+    late = {name for name, place in places.items() if (place,) in asked and place > places["args"]}
+    assert {"unique_held", "limit_key", "chain_key"} <= late
+    assert [row[0][name] for name in sorted(late)] == [None] * len(late)
+
+
 @pytest.mark.parametrize("schema", ["", "Jobs", "my-jobs", "1st", 'a"b', "a.b", "a;drop", "x" * 49, "ünï", "a\n"])
 def test_a_schema_that_is_no_plain_name_is_refused(schema):
     with pytest.raises(InvalidUrl, match="no plain name"):

@@ -13,6 +13,7 @@ from tenuto.limits import Limits, Rate
 from tenuto.outcome import DONE, GATED, Discard, Outcome, Record, settle
 from tenuto.storage import crons, limited, overdue, reading, relays, steer, store, upkeep, upstream
 from tenuto.storage.crons import Declared
+from tenuto.storage.database import Verb, last
 from tests.storage.build import DAY, NOON, AnyJob, Flow, graph, new_id
 from tests.storage.examine import Examiner
 
@@ -75,6 +76,7 @@ def crowd(examiner: Examiner) -> None:
         examiner.fill(steer.set_queue, f"crowd{n}", paused=True)
     examiner.fill(crons.register, [_declared(f"crowd{n}") for n in range(1_000)], [])
     examiner.fill(limited.configure, {f"crowd{n}": Limits(1) for n in range(1_000)})
+    examiner.fill(spend_rates, "crowd", [{"key": str(n), "cost": 10**9} for n in range(4_000)])
     examiner.analyse()
 
 
@@ -84,6 +86,11 @@ def _declared(name: str) -> Declared:
 
 def _producer(id: str, node: str, queue: str = "default") -> upkeep.Producer:
     return upkeep.Producer(id, node, queue, 1, "[]", None, None, None)
+
+
+def spend_rates(queue: str, costs: list[dict[str, Any]]) -> Verb[None]:
+    """Take tokens of partitions."""
+    yield last("spend_rates", queue=queue, costs=costs, most_debt=10**10)
 
 
 class Work:

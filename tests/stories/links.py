@@ -9,10 +9,10 @@ import sqlite3
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import psycopg
@@ -27,7 +27,7 @@ from tests.storage.tables import look_into
 
 Line = dict[str, Any]
 
-LONGEST = 20  # milliseconds a link takes
+LONGEST = 60  # milliseconds a link takes
 DEEDS = [*["ends"] * 10, "fails", "snoozes", "cancels", "discards"]  # the last four at the first attempt alone
 BY_KEY = Chain(by="args.key")
 HOLDING = Chain(by="args.key", on_cancelled="hold", on_discarded="hold")
@@ -114,6 +114,11 @@ class Node:
         self._process = PROCESSES.Process(target=work, args=self._arguments)
         self._process.start()
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process that works now."""
+        return self._process.pid
+
     def kill(self) -> None:
         """kill -9; nothing that it wrote comes behind the line that says so."""
         pid = self._process.pid
@@ -160,11 +165,12 @@ AUDIT = {
             end if;
             return null;
         end $$;
-        create trigger audit after insert or delete or update of state on jobs for each row execute function audit();
+        create constraint trigger audit after insert or delete or update of state on jobs
+            deferrable initially deferred for each row execute function audit();
     """,
 }
-"""Triggers of the story's own. A new link's line is written while its chain's row is locked, so within one chain these
-lines stand in the order of the commits."""
+"""Triggers of the story's own. Lines are written where one session writes at a time, or as it commits (PostgreSQL): so
+they stand in the order of the commits, whatever is locked meanwhile."""
 
 
 def watch(url: str) -> None:
@@ -186,9 +192,82 @@ def history(url: str) -> list[Line]:
 # ── the checker ───────────────────────────────────────────────────────────────────────────────────
 
 
-def examine(log: Sequence[Line], audit: Sequence[Line], holding: Sequence[str]) -> list[str]:
-    """Everything that was out of order, in words; `holding` are the ids of links that hold when they end badly."""
-    return [*overlaps(log), *overtakings(log, audit), *early_starts(audit, set(holding))]
+class Span(NamedTuple):
+    """When a link was stored: the call that did it began, was answered, and at which place of its list it stood."""
+
+    began: float
+    ended: float
+    place: int
+
+
+def line_of(url: str, id: str) -> list[str]:
+    """The links that have not ended of the chain which that one is in, by their numbers. Empty when it is gone."""
+    with look_into(url) as tables:
+        found = tables.rows(
+            "select id, state from jobs where chain_key = (select chain_key from jobs where id = ?) order by chain_seq",
+            id,
+        )
+    return [str(row["id"]) for row in found if row["state"] not in TERMINAL]
+
+
+def examine(
+    log: Sequence[Line], audit: Sequence[Line], holding: Sequence[str], spans: Mapping[str, Span] | None = None
+) -> list[str]:
+    """Everything that was out of order, in words; `holding` are the ids of links that hold when they end badly.
+
+    With `spans`, of calls of one clock, also where the audit has another order than the calls had.
+    """
+    found = [*overlaps(log), *overtakings(log, audit), *early_starts(audit, set(holding))]
+    return [*found, *disorders(audit, spans or {})]
+
+
+def disorders(audit: Sequence[Line], spans: Mapping[str, Span]) -> Iterator[str]:
+    """Links that stand before one of their chain whose call was answered before theirs began, or that was before them
+    in one list."""
+    chains: dict[str, list[tuple[str, Span]]] = defaultdict(list)
+    for line in audit:
+        if line["became"] == "stored" and line["id"] in spans:
+            chains[line["key"]].append((line["id"], spans[line["id"]]))
+    for line_up in chains.values():
+        for nth, (id, span) in enumerate(line_up):
+            for later, other in line_up[nth + 1 :]:
+                if other.ended < span.began or (span[:2] == other[:2] and other.place < span.place):
+                    yield f"{id} stands before {later}, which was stored first"
+
+
+def running(log: Sequence[Line]) -> dict[int, set[str]]:
+    """What each process runs, or ran when it was killed."""
+    found: dict[int, set[str]] = defaultdict(set)
+    for line in log:
+        if line["event"] == "begin":
+            found[line["pid"]].add(line["id"])
+        elif line["event"] == "end":
+            found[line["pid"]].discard(line["id"])
+    return {pid: ids for pid, ids in found.items() if ids}
+
+
+def caught(log: Sequence[Line]) -> int:
+    """How many runs a kill ended."""
+    killed = {line["killed"] for line in log if line["event"] == "killed"}
+    return sum(len(ids) for pid, ids in running(log).items() if pid in killed)
+
+
+def waits_behind(audit: Sequence[Line], holding: set[str]) -> int:
+    """How often a link held its chain after its end, with others in line behind it."""
+    chains: dict[str, dict[str, str]] = defaultdict(dict)
+    count = 0
+    for line in audit:
+        if line["key"] is None:
+            continue
+        chain = chains[line["key"]]
+        chain[line["id"]] = line["became"]
+        if line["id"] in holding and line["became"] in ("cancelled", "discarded"):
+            ids = list(chain)
+            count += any(chain[id] not in ENDED for id in ids[ids.index(line["id"]) + 1 :])
+    return count
+
+
+ENDED = {*TERMINAL, "gone"}
 
 
 def overlaps(log: Sequence[Line]) -> Iterator[str]:

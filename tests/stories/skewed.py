@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-ENTRIES = {"nightly": "30 2 * * *", "often": "*/10 * * * *"}
+ENTRIES = {"nightly": "30 2 * * *", "often": "*/10 * * * *", "always": "* * * * *"}
 TIMEZONE = "Europe/Berlin"
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from tenuto import (
     Cancel,
+    Chain,
     Discard,
     Encrypted,
     Job,
@@ -31,6 +32,7 @@ from tenuto.errors import (
     InvalidArgs,
     JobMismatch,
     KeyUnavailable,
+    NotEncrypted,
     NothingRecorded,
     NotSealed,
     SealBroken,
@@ -273,6 +275,48 @@ async def test_a_fetched_job_can_be_stored_again(app):
     await drain(app)
 
     assert [iban for iban, _, _ in seen] == ["DE02", "DE02"]
+
+
+KEYED: dict[str, Any] = {"unique": Unique(keys=["iban"]), "chain": Chain(by="args.iban"), "partition": "args.iban"}
+
+
+async def test_a_fetched_job_that_is_gone_is_stored_again_with_the_keys_that_it_had(open_app, tables):
+    """Of its args, which are sealed by now, and not of nothing."""
+    app = await open_app()
+
+    @job(name="keyed vault", encrypted=RING, **KEYED)
+    async def keyed(iban: str) -> None: ...
+
+    def keys() -> list[dict[str, Any]]:
+        return tables.rows("select unique_key, chain_key, limit_key from jobs")
+
+    fetched = await app.fetch(await app.enqueue(keyed.new("DE02")))
+    before = keys()
+    await app.delete(fetched)
+
+    anew = await app.enqueue([fetched.replace(chain_key=None), keyed.new("DE02"), keyed.new("DE03")])
+
+    assert [one.existing for one in anew] == [False, True, False]
+    assert anew[1].id == fetched.id
+    assert before[0] in keys()
+    assert len(keys()) == 2
+
+
+@pytest.mark.parametrize("option", ["chain", "partition"])  # a unique key is what it was, whoever stores it
+async def test_a_sealed_job_whose_worker_is_not_encrypted_any_more_gets_no_key_of_nothing(open_app, option):
+    app = await open_app()
+    fetched = await app.fetch(await app.enqueue(vault.options(schedule_in=60).new("DE02")))
+    await app.delete(fetched)
+
+    with unknown_here("vault"):
+
+        @job(name="vault", **{option: KEYED[option]})
+        async def open_now(iban: str, fails: bool = False) -> None: ...
+
+        with pytest.raises(NotEncrypted, match="are sealed, and vault is not encrypted"):
+            await app.enqueue(fetched)
+
+    assert await app.find() == []
 
 
 # ── results between steps ─────────────────────────────────────────────────────────────────────────

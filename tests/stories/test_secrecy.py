@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import secrets
@@ -10,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,12 +71,13 @@ def key(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @contextmanager
-def at_work(url: str, told: list[str]) -> Iterator[None]:
+def at_work(url: str, told: list[str], secret: str) -> Iterator[None]:
     """A process that works on the vaults and logs all it can; what it wrote is in `told` at the end."""
+    nightly = {"expression": "0 0 29 2 *", "worker": "vaults.nightly", "args": {"secret": secret}}
     command = [sys.executable, "-X", "dev", "-m", "tenuto", "work", "tests.stories.vaults", "--log-level", "debug"]
     process = subprocess.Popen(
         [*command, "--queues", "default=5", "--url", url],
-        env={**environment(), "PYTHONASYNCIODEBUG": "1"},
+        env={**environment(), "PYTHONASYNCIODEBUG": "1", "TENUTO_CRON": json.dumps({"vaults.nightly": nightly})},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -130,9 +132,27 @@ def carriers(secret: str) -> list[Job[Any, Any]]:
         vaults.refuse.new(secret),
         vaults.hang.new(secret),
         vaults.wrong.new(secret),
+        *[vaults.keyed.new(secret, nth) for nth in (0, 1, 2, 2)],  # the last is there already
+        vaults.keyed.options(schedule_in=3600).new(secret, 3),  # cancelled by an operator
+        vaults.keep_afar.new(secret),
+        vaults.fail_afar.new(secret),
+        vaults.die_afar.new(secret),
+        vaults.fail_in_a_thread.new(secret),
+        vaults.leave.new(secret),
+        vaults.leaves_a_task.new(secret),
+        vaults.late.options(queue="nobody's").new(secret),
         vaults.keep.options(schedule_in=3600).new(secret),
         vaults.keep.options(queue="nobody's").new(secret),
     ]
+
+
+ENDS = [
+    *["completed"] * 3,
+    *["discarded", "cancelled", "discarded", "discarded"],  # fail, refuse, hang, wrong
+    *["completed", "discarded", "completed", "completed", "cancelled"],  # keyed
+    *["completed", "discarded", "discarded", "discarded", "discarded", "completed"],  # afar, and what fails elsewhere
+    *["cancelled", "scheduled", "available"],
+]
 
 
 def graph(secret: str) -> Workflow:
@@ -157,19 +177,33 @@ def without_workers() -> Iterator[None]:
         _registry.update(known)
 
 
-def asked(url: str, jobs: list[Job[Any, Any]], flow: Workflow) -> str:
-    """Everything that the command line says of them."""
+def asked(url: str, jobs: Sequence[Job[Any, Any]], flow: Workflow) -> str:
+    """Everything that the command line says of them, for people and for programs; the last of the jobs is ended."""
+    last = jobs[-1].id
     commands = [
-        *(("jobs", "show", job.id, *json) for job in [*jobs, *flow.jobs.values()] for json in ((), ("--json",))),
-        *(("jobs", "list", *json) for json in ((), ("--json",))),
-        *(("workflows", word, flow.id, *json) for word in ("show", "watch") for json in ((), ("--json",))),
-        ("workflows", "list", "--json"),
-        ("queues", "list", "--json"),
-        ("doctor", "--json"),
+        *(("jobs", "show", job.id) for job in [*jobs, *flow.jobs.values()]),
+        ("jobs", "list"),
+        ("jobs", "list", "--worker", "vaults.fail", "--state", "discarded"),
+        *(("workflows", word, flow.id) for word in ("show", "watch")),
+        ("workflows", "list"),
+        ("queues", "list"),
+        ("cron", "list"),
+        ("cron", "next", "vaults.nightly"),
+        ("doctor",),
         ("doctor", "--node"),
+        ("jobs", "cancel", last),
+        ("jobs", "retry", last),
+        ("jobs", "cancel", "--queue", "nobody's", "--yes"),
+        ("jobs", "delete", last),
+        *(("queues", word, "nobody's") for word in ("pause", "resume", "start", "stop")),
+        ("queues", "scale", "nobody's", "3"),
+        ("queues", "limit", "nobody's", "--limit", "3"),
+        *(("cron", word, "vaults.nightly") for word in ("pause", "resume", "run")),
+        ("version",),
         ("migrate", "--sql"),
     ]
-    return "\n".join(f"{said.out}{said.err}" for said in (run("--url", url, *command) for command in commands))
+    told = [run("--url", url, *command, *form) for command in commands for form in ((), ("--json",))]
+    return "\n".join(f"{said.out}{said.err}" for said in told)
 
 
 @pytest.mark.timeout(180)
@@ -179,18 +213,23 @@ async def test_a_marker_in_args_result_and_exception_is_found_nowhere(place, key
     telemetry.attach(telemetry.log_events)
     told: list[str] = []
     await Tenuto(place.url).migrate()
-    with at_work(place.url, told):
+    with at_work(place.url, told, marker):
         async with Tenuto(place.url) as app:
             jobs = await app.enqueue(carriers(marker))
             flow = await app.enqueue(graph(marker))
             await app.enqueue(plain.new(control))
             waiting = await app.update(jobs[-1], {"args": {"secret": marker[::-1] + marker, "rows": 1}})
+            await app.cancel(jobs[ENDS.index("cancelled", 5)])
+            await eventually(app.cron.list)
+            await app.cron.run("vaults.nightly")
             await app.workflow(flow.id).wait(timeout=60)
             await eventually(lambda: is_idle(app))
             assert waiting == [jobs[-1].id]
             while_open = files_of(place)
             ends = [(await app.fetch(job)).state for job in jobs]
             read_again = await app.recorded(jobs[1])
+            (nightly,) = await app.find(worker="vaults.nightly")
+            made_at_night = await app.recorded(nightly)
             with without_workers():
                 commands = await asyncio.to_thread(asked, place.url, jobs, flow)
     after = files_of(place)
@@ -203,14 +242,17 @@ async def test_a_marker_in_args_result_and_exception_is_found_nowhere(place, key
     assert {name: by for name, content in places.items() if (by := found_in(content, marker.encode()))} == {}
     assert {name for name, content in places.items() if key.encode() in content} == set()
     assert any(found_in(content, control.encode()) for content in everywhere.values())  # the search does find
-    assert ends == [*["completed"] * 3, "discarded", "cancelled", *["discarded"] * 2, "scheduled", "available"]
+    assert dict(enumerate(ends)) == dict(enumerate(ENDS))
+    assert made_at_night == marker
     assert read_again == {"kept": [marker] * 200}
     assert "vaults.fail" in logged
     assert "Refused" in commands
 
 
 async def is_idle(app: Tenuto) -> bool:
-    return not await app.find(state=["available", "executing", "retryable"], queue="default", limit=1)
+    waits = await app.find(state=["available", "executing", "retryable"], queue="default", limit=1)
+    late = await app.find(worker="vaults.late", state="available")
+    return not waits and not late and bool(await app.find(worker="vaults.nightly", state="completed"))
 
 
 @pytest.mark.parametrize("before", range(50))

@@ -15,6 +15,7 @@ from tests.conftest import OpenApp
 from tests.kit import Obey, drain, eventually, runs_of
 from tests.storage.build import NOON
 from tests.storage.conftest import only_on_postgres
+from tests.stories import inserters
 
 INSERTERS = 64
 
@@ -95,6 +96,19 @@ async def test_of_64_callers_with_the_same_batch_each_gets_the_jobs_that_are_the
     assert len({tuple(one.id for one in answer) for answer in answers}) == 1
     assert [one.args["account"] for one in answers[0]] == list(range(20))
     assert len(await apps[0].find()) == 20
+
+
+@pytest.mark.timeout(120)
+async def test_of_64_apps_in_four_processes_one_stores_each_job(open_app: OpenApp, database_url: str) -> None:
+    app = await open_app()
+
+    answers = await asyncio.to_thread(inserters.asked, database_url)
+
+    asked = {(round, nth): 1 for round, size in enumerate(inserters.ROUNDS) for nth in range(size)}
+    assert len(answers) == INSERTERS * len(inserters.ROUNDS)
+    assert inserters.stored_anew(answers) == asked
+    assert len({(answer.round, *(id for id, _ in answer.jobs)) for answer in answers}) == len(inserters.ROUNDS)
+    assert len(await app.find()) == len(asked)
 
 
 async def test_a_conflict_of_one_caller_disturbs_no_other(door: Tenuto) -> None:

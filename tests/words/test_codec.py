@@ -570,3 +570,14 @@ def test_a_text_within_the_limit_is_not_clipped():
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
 def test_size_counts_bytes(text):
     assert size(text) == len(text.encode())
+
+
+@pytest.mark.parametrize("text", [' {"n":[1]}', '{"n":[1]} ', '\n\t{"n": [1]}\r\n'])
+def test_json_of_another_hand_may_have_blanks_around_it(text: str):
+    assert decode(text) == {"n": [1]}
+
+
+@pytest.mark.parametrize("text", ["", " ", '{"n":1}{"n":2}', '{"n":1} x', ' {"n":1'])
+def test_more_or_less_than_one_document_is_refused(text: str):
+    with pytest.raises(Undecodable, match="at character"):
+        decode(text)

@@ -1,13 +1,17 @@
 """Children: tasks that a job starts on the event loop, kept from ending the loop and all that runs on it."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Generator
 from inspect import getcoroutinelocals, iscoroutine
-from typing import Any
+from typing import Any, Final
 
 from tenuto.context import running
 from tenuto.errors import TaskExited
 from tenuto.job import Job
+from tenuto.opening import encryption_of
+
+_log: Final = logging.getLogger("tenuto")
 
 
 class Children:
@@ -22,9 +26,10 @@ class Children:
 
     def __call__(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> "asyncio.Task[Any]":
         mine = running.get(None)
-        if mine is not None and asyncio.iscoroutine(coroutine):
-            coroutine = _Contained(coroutine, mine.job)
-        return asyncio.Task(coroutine, loop=loop, **options)
+        if mine is None or not asyncio.iscoroutine(coroutine):
+            return asyncio.Task(coroutine, loop=loop, **options)
+        kind: type[asyncio.Task[Any]] = asyncio.Task if encryption_of(mine.job.worker) is None else _Discreet
+        return kind(_Contained(coroutine, mine.job), loop=loop, **options)
 
     @staticmethod
     def contain(loop: asyncio.AbstractEventLoop) -> None:
@@ -43,6 +48,17 @@ class Children:
             factory._nodes -= 1
             if factory._nodes == 0:
                 loop.set_task_factory(None)
+
+
+class _Discreet(asyncio.Task[Any]):
+    """A task of an encrypted job. What it raised, and nobody asked for, is logged by its type alone."""
+
+    def __del__(self) -> None:
+        if self._log_traceback:
+            self._log_traceback = False
+            job, error = job_of(self), type(self.exception()).__name__
+            _log.error("a task that %s left behind in job %s raised %s", job and job.worker, job and job.id, error)
+        super().__del__()
 
 
 class _Contained(Coroutine[Any, Any, Any]):

@@ -30,7 +30,7 @@ select
     (kept ->> 'key') || case when period is null then '' else '/' || period || '/' || tick / period end,
     kept ->> 'states',
     'epoch'::timestamptz + (tick / period + 1) * period * interval '1 microsecond',
-    kept is not null and strpos(kept ->> 'states', case
+    strpos(kept ->> 'states', case
         when state = 'suspended' then state when due > now then 'scheduled' else 'available' end) > 0,
     coalesce('epoch'::timestamptz + deadline_at * interval '1 microsecond',
              due + deadline * interval '1 microsecond'), coalesce(deadline_force, false), limit_key,

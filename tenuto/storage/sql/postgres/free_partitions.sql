@@ -101,7 +101,8 @@ found as materialized (
                         - (extract(epoch from r.full_at - t.now) * 1000000)::bigint * %(each_count)s::int)
                         / %(each_per)s::bigint)
                     from {schema}.rates r, t
-                    where r.queue = %(queue)s and r.limit_key = c.key and r.full_at > t.now
+                    where r.limit_key = c.key and r.queue || '' = %(queue)s  -- by its key, whatever the statistics say
+                        and r.full_at > t.now
                 ), %(each_burst)s::int)
             end
         ) as free

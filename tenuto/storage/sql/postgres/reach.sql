@@ -3,7 +3,7 @@
 --        cascade may reach.
 --        The arrays and the `offset 0` hold the planner to the indexes, whatever it believes of the tables.
 -- in:    ids uuid[], bad uuid[], patience text
--- out:   id uuid
+-- out:   id uuid, chain_key text
 -- lock:  jobs by id
 -- plan:  edges_needs
 with recursive mine as materialized (
@@ -37,7 +37,7 @@ reached (id) as (
     from mine m
     where m.chain_key is not null
 )
-select j.id
+select j.id, j.chain_key
 from {schema}.jobs j
 where j.id = any(array(select id from reached))
     and (select set_config('lock_timeout', %(patience)s, true)) is not null  -- for the whole transaction

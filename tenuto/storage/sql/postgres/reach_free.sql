@@ -1,6 +1,6 @@
 -- reach_free: like reach, but a job that another session holds is passed over, and is not in the answer.
 -- in:    ids uuid[], bad uuid[], patience text
--- out:   id uuid
+-- out:   id uuid, chain_key text
 -- lock:  jobs, but none that another session holds
 -- plan:  edges_needs
 with recursive mine as materialized (
@@ -34,7 +34,7 @@ reached (id) as (
     from mine m
     where m.chain_key is not null
 )
-select j.id
+select j.id, j.chain_key
 from {schema}.jobs j
 where j.id = any(array(select id from reached))
     and (select set_config('lock_timeout', %(patience)s, true)) is not null  -- for the whole transaction

@@ -22,12 +22,11 @@ set state = case
     finished_at = null,
     cancel_requested_at = null,
     suspicions = 0,
-    unique_held = j.unique_key is not null
-        and strpos(j.unique_states, case
-            when j.chain_key is null and j.waiting_on = 0 then 'available'
-            when exists (select 1 from {schema}.chains c where c.key = j.chain_key and c.held_by = j.id) then 'available'
-            else 'suspended'
-        end) > 0,
+    unique_held = strpos(j.unique_states, case
+        when j.chain_key is null and j.waiting_on = 0 then 'available'
+        when exists (select 1 from {schema}.chains c where c.key = j.chain_key and c.held_by = j.id) then 'available'
+        else 'suspended'
+    end) > 0,
     recorded = case when %(keep_results)s::boolean then j.recorded end
 from t
 where j.id = any(%(ids)s::uuid[])

@@ -12,6 +12,6 @@ costs as materialized (
 insert into {schema}.rates as r (queue, limit_key, full_at)
 select %(queue)s, c.key, greatest(c.now, least(coalesce(b.full_at, c.now), c.most)) + c.cost
 from costs c
-left join {schema}.rates b on b.queue = %(queue)s and b.limit_key = c.key
+left join {schema}.rates b on b.limit_key = c.key and b.queue || '' = %(queue)s
 on conflict (queue, limit_key) do update
 set full_at = excluded.full_at

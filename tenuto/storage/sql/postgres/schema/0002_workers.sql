@@ -41,7 +41,7 @@ alter table {schema}.jobs
     add column unique_key text collate "C",
     add column unique_states text,
     add column unique_until timestamptz,
-    add column unique_held boolean not null default false;
+    add column unique_held boolean;  -- null where there is no key
 
 create unique index jobs_unique on {schema}.jobs (unique_key) where unique_held;
 
@@ -52,13 +52,13 @@ create index jobs_kept on {schema}.jobs (unique_until, id) where unique_until is
 
 create function {schema}.give_up_key() returns trigger language plpgsql as $$
 begin
-    new.unique_held := false;
+    new.unique_held := strpos(new.unique_states, new.state) > 0;
     return new;
 end
 $$;
 
 create trigger jobs_unique before update on {schema}.jobs for each row
-    when (new.unique_held and strpos(new.unique_states, new.state) = 0)
+    when (new.unique_held)  -- and no more: the server reads it anew for each statement
     execute function {schema}.give_up_key();
 
 -- Deadlines: a job that waits past its deadline_at is cancelled by a sweep; deadline_force ends one that runs, too.
@@ -76,9 +76,9 @@ create index jobs_deadline on {schema}.jobs (deadline_at, id)
 alter table {schema}.jobs add column limit_key text collate "C";
 
 create index jobs_partition on {schema}.jobs (queue, limit_key, priority, scheduled_at, id)
-    where state = 'available' and suspicions = 0 and limit_key is not null;
+    where limit_key is not null and state = 'available' and suspicions = 0;
 create index jobs_partition_running on {schema}.jobs (queue, limit_key)
-    where state = 'executing' and limit_key is not null;
+    where limit_key is not null and state = 'executing';
 
 create table {schema}.limits (
     queue text primary key,
@@ -94,7 +94,7 @@ create table {schema}.rates (
     queue text not null,
     limit_key text collate "C" not null,
     full_at timestamptz not null,
-    primary key (queue, limit_key)
+    primary key (limit_key, queue)
 ) with (fillfactor = 50);
 
 create index rates_next on {schema}.rates (queue, full_at);

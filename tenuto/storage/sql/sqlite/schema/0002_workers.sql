@@ -69,9 +69,9 @@ create index jobs_deadline on jobs (deadline_at, id)
 alter table jobs add column limit_key text;
 
 create index jobs_partition on jobs (queue, limit_key, priority, scheduled_at, id)
-    where state = 'available' and suspicions = 0 and limit_key is not null;
+    where limit_key is not null and state = 'available' and suspicions = 0;
 create index jobs_partition_running on jobs (queue, limit_key)
-    where state = 'executing' and limit_key is not null;
+    where limit_key is not null and state = 'executing';
 
 create table limits (
     queue text not null primary key,
