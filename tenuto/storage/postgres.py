@@ -304,12 +304,21 @@ async def _check_line(connection: "AsyncConnection[Any]") -> None:
 
 
 def _inputs(statement: Statement, asked: Call, now: datetime | None) -> dict[str, Any]:
-    """The inputs as psycopg takes them: documents as JSON text; lists are arrays there already."""
+    """The inputs as psycopg takes them: documents as JSON text, and lists as the text of an array."""
     given: dict[str, Any] = {}
     for name, kind in statement.inputs.items():
-        value = now if name == "now" else asked.inputs[name]
-        given[name] = json.dumps(value, ensure_ascii=False, separators=(",", ":")) if kind == "json" else value
+        value: Any = now if name == "now" else asked.inputs[name]
+        if kind == "json":
+            value = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        elif kind.endswith("[]") and value is not None:
+            value = "{" + ",".join(map(_quoted, value)) + "}"  # psycopg's own takes 2 µs for each of them
+        given[name] = value
     return given
+
+
+def _quoted(item: str) -> str:
+    """One text of an array, whatever it holds."""
+    return '"' + item.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 _NOT_PREPARED: Final = (

@@ -243,11 +243,11 @@ def _documents(acks: Iterable[Ack]) -> list[dict[str, Any]]:
     documents: list[dict[str, Any]] = []
     for ack in acks:
         documents.append({"id": ack.id, "epoch": ack.epoch, "state": ack.state})
-        if ack.error is not None or ack.delay is not None or ack.recorded is not None or not ack.is_spent:
+        is_plain = ack.error is None and ack.delay is None and ack.recorded is None and ack.is_spent
+        if ack.is_awaited or not is_plain:
             rest = {"error": ack.error, "errors": ack.errors, "delay": micros(ack.delay), "recorded": ack.recorded}
-            documents[-1] |= rest | {"is_unspent": not ack.is_spent}
-        if ack.is_awaited:
-            documents[-1]["answer"] = answer_of(ack)
+            answer = answer_of(ack) if ack.is_awaited else None
+            documents[-1]["rest"] = rest | {"is_unspent": not ack.is_spent, "answer": answer}
     return documents
 
 

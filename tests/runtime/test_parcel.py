@@ -26,6 +26,7 @@ from tenuto.runtime.places.parcel import (
     unpack_needs,
     unpack_outcome,
 )
+from tenuto.sizes import Sizes
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CLAIMED: Job[Any, Any] = Job(
@@ -42,13 +43,15 @@ CLAIMED: Job[Any, Any] = Job(
 
 
 def test_a_job_arrives_as_it_is():
-    job, text, module = unpack(pack(CLAIMED, pack_needs(Needs({"a": '"x"', "b": None}, own="7")), "shop.jobs"))
+    sent = pack(CLAIMED, pack_needs(Needs({"a": '"x"', "b": None}, own="7")), "shop.jobs", Sizes(recorded=7_000))
+    job, text, module, sizes = unpack(sent)
     needs = unpack_needs(text)
 
     assert job == CLAIMED
     assert job.signal is not CLAIMED.signal
     assert not job.cancelled
     assert (needs.results, needs.own, module) == ({"a": '"x"', "b": None}, "7", "shop.jobs")
+    assert sizes == Sizes(recorded=7_000)
 
 
 def test_args_as_deep_as_may_be_arrive():
@@ -56,7 +59,7 @@ def test_args_as_deep_as_may_be_arrive():
     for _ in range(99):
         deep = [deep]
 
-    job, _, _ = unpack(pack(CLAIMED.replace(args=deep), "", ""))
+    job, *_ = unpack(pack(CLAIMED.replace(args=deep), "", ""))
 
     assert job.args == deep
 

@@ -45,6 +45,14 @@ async def test_an_entry_begins_when_it_is_first_declared(clock: Database):
     assert (row.paused, row.asked, row.fired_minute, row.job_id, row.is_stale) == (False, False, None, None, False)
 
 
+@pytest.mark.parametrize("name", ["a,b", "{a}", 'a"b', "a\\b", 'a\\"b', "null", "two words", "größer", "'"])
+async def test_any_name_is_found_in_a_list_of_names(clock: Database, name: str):
+    await declare(clock, NIGHTLY, NIGHTLY._replace(name=name), LATER._replace(name="another"))
+
+    assert list(await clock.read(crons.crons, [name])) == [name]
+    assert set(await clock.read(crons.crons, ["nightly", name])) == {"nightly", name}
+
+
 async def test_declaring_the_same_again_only_says_that_it_is_known(clock: Database):
     first = await declare(clock, NIGHTLY)
     clock.now = NOON + MINUTE

@@ -197,6 +197,12 @@ def later(when: datetime, by: timedelta) -> datetime:
 
 # ── that run until they are ended ─────────────────────────────────────────────────────────────────
 
+
+@job(queue=QUEUE, runs_in="process", recorded=True, max_attempts=1)
+def keep(size: int) -> str:
+    return "".join(chr(33 + each % 90) for each in os.urandom(size))  # which compresses little
+
+
 endless = job(queue=QUEUE, deadline=600, max_attempts=1)
 
 

@@ -135,6 +135,17 @@ async def test_a_step_whose_result_cannot_travel_is_discarded_at_once(there: Ten
     assert (found.state, found.attempt, found.errors[-1].type) == (DISCARDED, 1, error)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "state"), [({}, DISCARDED), ({"recorded": 100_000}, COMPLETED)], ids=["usual", "more"]
+)
+async def test_the_sizes_of_its_app_hold_there_too(open_app: OpenApp, sizes: dict[str, int], state: str):
+    app = await open_app(queues={afar.QUEUE: 1}, sizes=sizes)
+    made = await app.enqueue(afar.keep.new(50_000))
+    await drain(app)
+
+    assert (await app.fetch(made)).state == state
+
+
 async def test_a_failure_arrives_with_its_type_its_message_and_the_frames_of_the_job(there: Tenuto):
     made = await there.enqueue(afar.come_to.options(max_attempts=1).new("fail"))
 

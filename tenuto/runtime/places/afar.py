@@ -19,7 +19,7 @@ from tenuto.job import Job
 from tenuto.outcome import Cancel, Discard, Failed, Outcome, Snooze, outcome_of, settle
 from tenuto.runtime.places.children import Children
 from tenuto.runtime.places.envelope import NEEDS, OUTCOME, closed, opened
-from tenuto.runtime.places.parcel import Answer, pack_answer, pack_outcome, unpack, unpack_needs
+from tenuto.runtime.places.parcel import Answer, Parcel, pack_answer, pack_outcome, unpack, unpack_needs
 from tenuto.runtime.places.pool import Returned, Threads, called
 from tenuto.tagged import SEALED
 
@@ -80,10 +80,10 @@ class Place:
 
         Never raises what the job raises.
         """
-        job, needs, module = unpack(text)
+        parcel = unpack(text)
         if signal is not None:
-            job = job.replace(signal=signal)
-        ended = asyncio.run_coroutine_threadsafe(self._answer(job, needs, module, doors, answered), self.loop)
+            parcel = parcel._replace(job=parcel.job.replace(signal=signal))
+        ended = asyncio.run_coroutine_threadsafe(self._answer(parcel, doors, answered), self.loop)
         ended.add_done_callback(lambda _: self._acts.put(None))
         while (act := self._acts.get()) is not None:
             act()
@@ -102,23 +102,26 @@ class Place:
             task.cancel()
         self.loop.call_soon(self.loop.stop)
 
-    async def _answer(self, job: AnyJob, needs: str, module: str, doors: Doors, answered: Callable[[str], None]) -> str:
-        outcome, seconds = await self._come_to(job, needs, module, doors)
+    async def _answer(self, parcel: Parcel, doors: Doors, answered: Callable[[str], None]) -> str:
+        job = parcel.job
+        outcome, seconds = await self._come_to(parcel, doors)
         hooks = () if _is_for_the_node(job, seconds) else _observing(job)
-        text = pack_answer(Answer(await _packed(job, needs, outcome), seconds, is_told=bool(hooks)))
+        text = pack_answer(Answer(await _packed(parcel, outcome), seconds, is_told=bool(hooks)))
         if hooks:
             answered(text)
-            ack = settle(job, outcome)
+            ack = settle(job, outcome, sizes=parcel.sizes)
             for feature in hooks:
                 await feature.after_settle(job, outcome, ack)
         return text
 
-    async def _come_to(self, job: AnyJob, needs: str, module: str, doors: Doors) -> tuple[Outcome, float]:
+    async def _come_to(self, parcel: Parcel, doors: Doors) -> tuple[Outcome, float]:
+        job, needs = parcel.job, parcel.needs
         began = time.monotonic()
         try:
-            definition = found(job.worker, module)
+            definition = found(job.worker, parcel.module)
             may_read = unpack_needs(await opened(job, NEEDS, needs) if needs.startswith(SEALED) else needs)
-            running.set(Running(job, doors.app, may_read, doors.has_step, doors.store_result, self.loop, self._hooks))
+            rest = (doors.has_step, doors.store_result, self.loop, self._hooks, parcel.sizes)
+            running.set(Running(job, doors.app, may_read, *rest))
             began = time.monotonic()
             outcome = await definition.pipeline(self._innermost(definition))(job)
         except BaseException as error:  # noqa: BLE001 - user code: whatever it raises is this job's outcome
@@ -159,13 +162,13 @@ def _observing(job: AnyJob) -> tuple[Feature, ...]:
         return ()
 
 
-async def _packed(job: AnyJob, needs: str, outcome: Outcome) -> str:
+async def _packed(parcel: Parcel, outcome: Outcome) -> str:
     """The text of an outcome, sealed where what the attempt was sent is; why it cannot be sealed is no secret."""
-    text = pack_outcome(outcome)
-    if not needs.startswith(SEALED):
+    text = pack_outcome(outcome, parcel.sizes)
+    if not parcel.needs.startswith(SEALED):
         return text
     try:
-        return await closed(job, OUTCOME, text)
+        return await closed(parcel.job, OUTCOME, text)
     except BaseException as error:  # noqa: BLE001 - a provider of keys is user code
         return pack_outcome(Failed(error))
 

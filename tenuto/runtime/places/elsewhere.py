@@ -60,7 +60,7 @@ class Elsewhere:
 
     async def _in_child(self, definition: Definition, job: AnyJob, clock: "_Clock") -> Outcome:
         mine = running.get()
-        text = pack(job, pack_needs(mine.needs), definition.module)
+        text = pack(job, pack_needs(mine.needs), definition.module, mine.sizes)
         try:
             child = await self._children.take()
         except (OSError, ProcessDied) as error:  # nobody here can run it now
@@ -85,7 +85,8 @@ class Elsewhere:
         if executor is None:  # the job was put into a queue of this node, and another has the executor
             telemetry.emit("job.put_back", job=job, delay=PUT_BACK.total_seconds())
             return PutBack(PUT_BACK)
-        call = Call(pack(job, await closed(job, NEEDS, pack_needs(mine.needs)), definition.module), mine)
+        needs = await closed(job, NEEDS, pack_needs(mine.needs))
+        call = Call(pack(job, needs, definition.module, mine.sizes), mine)
         futures: list[Future[str]] = []
         work = asyncio.ensure_future(self._submitted(partial(executor.submit, call), futures, clock.begin))
         self._works.add(work)

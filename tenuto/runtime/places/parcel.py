@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Final, NamedTuple, cast
 
 from tenuto import codec
@@ -21,6 +22,7 @@ from tenuto.outcome import (
     Snooze,
     encode_result,
 )
+from tenuto.sizes import USUAL, Sizes
 from tenuto.text import clean
 
 AnyJob = Job[Any, Any]
@@ -34,19 +36,21 @@ HEAD_SIZE: Final = _HEAD.size
 
 
 class Parcel(NamedTuple):
-    """One attempt on its way: its job, the text of what its step may read, and the module that defines its worker."""
+    """One attempt on its way: its job, the text of what its step may read, the module that defines its worker, and how
+    large what it gives back may be."""
 
     job: AnyJob
     needs: str
     module: str
+    sizes: Sizes
 
 
-def pack(job: AnyJob, needs: str, module: str) -> str:
+def pack(job: AnyJob, needs: str, module: str, sizes: Sizes = USUAL) -> str:
     """One attempt as text; `needs` is what `pack_needs` made, which may be sealed by now."""
     fields = {name: value for name, value in vars(job).items() if name not in _STAYS}
     fields |= {"state": job.state.value, "tags": list(job.tags), "errors": as_text(job.errors)}
     fields |= {"args": codec.encode(job.args), "meta": codec.encode(_meta(job.meta))}  # as text: depth is bounded
-    return codec.encode({"job": fields, "needs": needs, "module": module})
+    return codec.encode({"job": fields, "needs": needs, "module": module, "sizes": asdict(sizes)})
 
 
 def pack_needs(needs: Needs) -> str:
@@ -66,7 +70,7 @@ def unpack(text: str) -> Parcel:
     read = {"args": codec.decode(fields["args"]), "meta": codec.decode(fields["meta"])}
     read |= {"state": JobState(fields["state"]), "tags": tuple(fields["tags"]), "errors": failures(fields["errors"])}
     job: AnyJob = Job.of({**fields, **read, "signal": Signal()})
-    return Parcel(job, found["needs"], found["module"])
+    return Parcel(job, found["needs"], found["module"], Sizes(**found["sizes"]))
 
 
 def unpack_needs(text: str) -> Needs:
@@ -77,13 +81,13 @@ def unpack_needs(text: str) -> Needs:
 # ── and back ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def pack_outcome(outcome: Outcome) -> str:
+def pack_outcome(outcome: Outcome, sizes: Sizes = USUAL) -> str:
     """What the attempt came to, as text. A value that cannot be encoded arrives as the error that says why."""
     match outcome:
         case Done():
             return codec.encode(["done"])
         case Record(value):
-            return _packed_value(value, outcome.recorded)
+            return _packed_value(value, outcome.recorded, sizes)
         case Snooze():
             return codec.encode(["snooze", outcome.delay])
         case Cancel():
@@ -91,22 +95,23 @@ def pack_outcome(outcome: Outcome) -> str:
         case Discard():
             return codec.encode(["discard", clean(said(outcome.reason)), outcome.name])
         case Failed(error):
-            return _packed_error(error)
+            return _packed_error(error, sizes)
         case _:
-            return _packed_error(TypeError(f"{type(outcome).__name__} is no outcome of an attempt in another process"))
+            told = f"{type(outcome).__name__} is no outcome of an attempt in another process"
+            return _packed_error(TypeError(told), sizes)
 
 
-def _packed_value(value: Any, recorded: str | None) -> str:
+def _packed_value(value: Any, recorded: str | None, sizes: Sizes) -> str:
     try:
-        return codec.encode(["value", encode_result(value), recorded])
+        return codec.encode(["value", encode_result(value, sizes.result), recorded])
     except ResultTooLarge as fault:
         return codec.encode(["too large", fault.what, fault.size, fault.limit])
     except UnencodableResult as fault:
         return codec.encode(["unencodable", clean(fault.path), clean(fault.reason)])
 
 
-def _packed_error(error: BaseException) -> str:
-    told = codec.decode(entry("exception", name_of(error), said(error), trace_of(error)))
+def _packed_error(error: BaseException, sizes: Sizes) -> str:
+    told = codec.decode(entry("exception", name_of(error), said(error), trace_of(error), sizes.error))
     return codec.encode(["failed", told["type"], told["message"], told["traceback"]])
 
 

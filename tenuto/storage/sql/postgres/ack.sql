@@ -7,16 +7,19 @@
 with t as materialized (select coalesce(%(now)s::timestamptz, clock_timestamp()) as now),
 a as materialized (
     select *
-    from json_to_recordset(%(acks)s::json) as a (
-        id uuid, epoch int, state text, error text, errors text, delay bigint, is_unspent boolean, recorded text,
-        answer text)
+    from json_to_recordset(%(acks)s::json) as a (id uuid, epoch int, state text, rest json)
 ),
 b as materialized (
-    select j.id, j.epoch, a.is_unspent, a.errors, a.delay, a.recorded, a.state as asked,
-        case when j.cancel_requested_at is null then a.answer end as answer,
+    select j.id, j.epoch, (a.rest ->> 'is_unspent')::boolean as is_unspent, a.rest ->> 'errors' as errors,
+        (a.rest ->> 'delay')::bigint as delay, a.rest ->> 'recorded' as recorded, a.state as asked,
+        case when j.cancel_requested_at is null then a.rest ->> 'answer' end as answer,
         case when j.cancel_requested_at is null then a.state else 'cancelled' end as state,
-        '{"at":' || (extract(epoch from t.now) * 1000000)::bigint || ',"attempt":' || j.attempt || ',' || substr(
-            coalesce(a.error, case when j.cancel_requested_at is not null then %(cancelled)s end), 2) as error
+        case
+            when a.rest is not null or j.cancel_requested_at is not null
+                then '{"at":' || (extract(epoch from t.now) * 1000000)::bigint || ',"attempt":' || j.attempt || ','
+                    || substr(coalesce(a.rest ->> 'error', case
+                        when j.cancel_requested_at is not null then %(cancelled)s end), 2)
+        end as error
     from t, a
     join {schema}.jobs j on j.id = a.id and j.epoch = a.epoch
     where coalesce(j.state = 'executing', false)  -- so that old statistics of what runs do not choose the plan

@@ -7,13 +7,18 @@
 with t (now) as (
     select coalesce(:now, cast((julianday('now') - 2440587.5) * 86400000000.0 as integer))
 ),
-a as materialized (
+given as materialized (
     select
         json_extract(value, '$.id') as id, json_extract(value, '$.epoch') as epoch, json_extract(value, '$.state') as state,
-        json_extract(value, '$.error') as error, json_extract(value, '$.errors') as errors, json_extract(value, '$.delay') as delay,
-        json_extract(value, '$.is_unspent') as is_unspent, json_extract(value, '$.recorded') as recorded,
-        json_extract(value, '$.answer') as answer
+        json_extract(value, '$.rest') as rest  -- what most acks have none of
     from json_each(:acks)
+),
+a as (
+    select
+        id, epoch, state, json_extract(rest, '$.error') as error, json_extract(rest, '$.errors') as errors,
+        json_extract(rest, '$.delay') as delay, json_extract(rest, '$.is_unspent') as is_unspent,
+        json_extract(rest, '$.recorded') as recorded, json_extract(rest, '$.answer') as answer
+    from given
 )
 update jobs
 set state = case when jobs.cancel_requested_at is null then a.state else 'cancelled' end,
