@@ -7,7 +7,7 @@ from uuid import UUID
 
 from tenuto.address import open_database
 from tenuto.answer import Answer
-from tenuto.borrowing import enqueue_in
+from tenuto.borrowing import enqueue_in, relay_in
 from tenuto.config import Config
 from tenuto.desk import Desk
 from tenuto.errors import ConfigError
@@ -58,6 +58,7 @@ class Tenuto(Desk):
         keep_workflows: Duration | None = None,
         connections: int | None = None,
         listen: bool | None = None,
+        listen_url: str | None = None,
         executors: Executors | None = None,
         sizes: Sizes | Mapping[str, int] | None = None,
     ) -> None:
@@ -241,21 +242,23 @@ class Tenuto(Desk):
     # ── await ──
 
     @overload
-    async def relay(self, work: Job[Any, T]) -> Relay[T]: ...
+    async def relay(self, work: Job[Any, T], *, conn: Any = None) -> Relay[T]: ...
     @overload
-    async def relay(self, work: Sequence[Job[Any, T]]) -> list[Relay[T]]: ...
-    async def relay(self, work: Any) -> Any:
+    async def relay(self, work: Sequence[Job[Any, T]], *, conn: Any = None) -> list[Relay[T]]: ...
+    async def relay(self, work: Any, *, conn: Any = None) -> Any:
         """Enqueue a job, or jobs, of which the answer is awaited: `await (await app.relay(job)).result()`.
 
         Raises as `enqueue` does. A job that is stored already, or whose unique key another holds, is awaited all the
-        same.
+        same. With `conn` it is stored in your transaction: commit before you wait, or that raises WouldDeadlock.
         """
-        asked = [job.replace(awaited=True) for job in as_jobs(work)]
-        stored = await self.enqueue(asked)
-        found = [job for job in stored if job.existing]
-        relayed = [Relay(job, self.waiting) for job in stored]
-        if found:
-            await self._await_jobs(found)
+        asked, line = [job.replace(awaited=True) for job in as_jobs(work)], None
+        if conn is not None:
+            stored, line = await relay_in(self.database, self.config.sizes, conn, asked)
+        else:
+            stored = await self.enqueue(asked)
+            if found := [job for job in stored if job.existing]:
+                await self._await_jobs(found)
+        relayed = [Relay(job, self.waiting, line) for job in stored]
         return relayed[0] if isinstance(work, Job) else relayed
 
     @overload

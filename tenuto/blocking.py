@@ -22,17 +22,19 @@ from tenuto import handles, relay, results, schedule
 from tenuto.answer import Answer
 from tenuto.app import J
 from tenuto.background import STILL_WITHIN, AfterFork, Background, Loop
-from tenuto.borrowing import complete_now, enqueue_now
+from tenuto.borrowing import complete_now, enqueue_now, relay_now
 from tenuto.config import Config
 from tenuto.context import current, running
 from tenuto.errors import ConfigError, InvalidRequest, NotStarted, WouldDeadlock
 from tenuto.features.recurring import CATCH_UP
 from tenuto.job import Duration, Job, check_name, id_of
 from tenuto.limits import Queue
+from tenuto.options import as_jobs
 from tenuto.runtime.places.elsewhere import Executors
 from tenuto.runtime.signals import STOPPING
 from tenuto.schedule import Work
 from tenuto.sizes import Sizes
+from tenuto.storage.borrowed.loan import Line
 from tenuto.workflow import Workflow
 
 P = ParamSpec("P")
@@ -123,8 +125,9 @@ class QueueHandle(_Face[handles.QueueHandle]):
 class Relay(_Face[relay.Relay[T]]):
     """A job whose answer is awaited by code that cannot await; see `tenuto.Relay`."""
 
-    def __init__(self, job: Job[Any, T], app: "Tenuto") -> None:
+    def __init__(self, job: Job[Any, T], app: "Tenuto", line: Line | None = None) -> None:
         self.job = job
+        self.line = line
         self._app = app
 
     def __repr__(self) -> str:
@@ -137,7 +140,7 @@ class Relay(_Face[relay.Relay[T]]):
 
     def _reach(self) -> tuple[Loop, relay.Relay[T]]:
         loop, app = self._app._reach()
-        return loop, relay.Relay(self.job, app.waiting)
+        return loop, relay.Relay(self.job, app.waiting, self.line)
 
     def result(self, timeout: Duration | None = 5.0, *, with_retries: bool = False) -> T:
         """The value that the job returned. Raises as `tenuto.Relay.result` does."""
@@ -203,6 +206,7 @@ class Tenuto(_Face[awaited.Tenuto]):
         keep_workflows: Duration | None = None,
         connections: int | None = None,
         listen: bool | None = None,
+        listen_url: str | None = None,
         executors: Executors | None = None,
         sizes: Sizes | Mapping[str, int] | None = None,
     ) -> None:
@@ -388,14 +392,23 @@ class Tenuto(_Face[awaited.Tenuto]):
         return _enqueue(self, work, notify=notify)
 
     @overload
-    def relay(self, work: Job[Any, T]) -> Relay[T]: ...
+    def relay(self, work: Job[Any, T], *, conn: Any = None) -> Relay[T]: ...
     @overload
-    def relay(self, work: Sequence[Job[Any, T]]) -> list[Relay[T]]: ...
-    def relay(self, work: Any) -> Any:
-        """`tenuto.Tenuto.relay`: enqueue a job, or jobs, of which the answer is awaited."""
-        if isinstance(work, Job):
-            return Relay(_relay(self, work).job, self)
-        return [Relay(each.job, self) for each in _relay(self, work)]
+    def relay(self, work: Sequence[Job[Any, T]], *, conn: Any = None) -> list[Relay[T]]: ...
+    def relay(self, work: Any, *, conn: Any = None) -> Any:
+        """`tenuto.Tenuto.relay`: enqueue a job, or jobs, of which the answer is awaited.
+
+        With a plain `conn` it is stored on this thread, in the transaction of that, and the app is not opened.
+        """
+        line: Line | None = None
+        if conn is None:
+            found = _relay(self, work)
+            stored = [each.job for each in ([found] if isinstance(work, Job) else found)]
+        else:
+            asked = [job.replace(awaited=True) for job in as_jobs(work)]
+            stored, line = relay_now(self._behind().database, self.config.sizes, conn, asked)
+        relayed = [Relay(job, self, line) for job in stored]
+        return relayed[0] if isinstance(work, Job) else relayed
 
     @overload
     def relay_to(self, job: Job[Any, T]) -> Relay[T]: ...

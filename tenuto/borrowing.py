@@ -14,9 +14,10 @@ from tenuto.outcome import Ack, Cancel, Discard, Outcome, Record, Snooze, encode
 from tenuto.runtime.completion import Completion
 from tenuto.shaping import as_given, shaped
 from tenuto.sizes import Sizes
-from tenuto.storage import reading, store
+from tenuto.storage import reading, relays, store
 from tenuto.storage.aftermath import Settled
 from tenuto.storage.borrowed import found
+from tenuto.storage.borrowed.loan import Line
 from tenuto.storage.database import Database, Hint, Verb
 from tenuto.workflow import Workflow
 
@@ -34,16 +35,24 @@ async def enqueue_in(database: Database, sizes: Sizes, conn: Any, work: Any, *, 
     """
     order = _order(work)
     jobs = await shaped(order.jobs, sizes)
-    stored = await found.run_async(conn, database, order.verb(jobs), _due if notify else _untold) if jobs else []
-    return order.given_back(stored)
+    if not jobs:
+        return order.given_back([])
+    line = await found.line_to_async(conn, database)
+    return order.given_back(await found.run_async(line, database, order.verb(jobs), _due if notify else _untold))
 
 
 def enqueue_now(database: Database, sizes: Sizes, conn: Any, work: Any, *, notify: bool = True) -> Any:
     """Like `enqueue_in`, for plain code and a plain connection, on this thread. Raises also WouldDeadlock."""
     order = _order(work)
-    jobs = _at_once(shaped(order.jobs, sizes)) if any(map(storing, order.jobs)) else fitting(order.jobs, sizes)
-    stored = found.run(conn, database, order.verb(jobs), _due if notify else _untold) if jobs else []
-    return order.given_back(stored)
+    jobs = _shaped_now(order.jobs, sizes)
+    if not jobs:
+        return order.given_back([])
+    line = found.line_to(conn, database)
+    return order.given_back(found.run(line, database, order.verb(jobs), _due if notify else _untold))
+
+
+def _shaped_now(jobs: Sequence[AnyJob], sizes: Sizes) -> list[AnyJob]:
+    return _at_once(shaped(jobs, sizes)) if any(map(storing, jobs)) else fitting(jobs, sizes)
 
 
 class _Order(NamedTuple):
@@ -106,6 +115,51 @@ def _at_once(work: Coroutine[Any, Any, T]) -> T:
     raise WouldDeadlock("this thread has a running event loop; await app.enqueue(…, conn=…) there")
 
 
+# ── relay ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def relay_in(
+    database: Database, sizes: Sizes, conn: Any, asked: Sequence[AnyJob]
+) -> tuple[list[AnyJob], Line | None]:
+    """Store jobs that are awaited in the transaction of `conn`; them, as stored if that commits, and its line.
+
+    Raises as `enqueue_in` does.
+    """
+    jobs = await shaped(asked, sizes)
+    if not jobs:
+        return [], None
+    line = await found.line_to_async(conn, database)
+    relayed = await found.run_async(line, database, _relay(jobs), _due_and_awaited)
+    return as_given(relayed.stored, asked), line
+
+
+def relay_now(database: Database, sizes: Sizes, conn: Any, asked: Sequence[AnyJob]) -> tuple[list[AnyJob], Line | None]:
+    """Like `relay_in`, for plain code and a plain connection, on this thread. Raises also WouldDeadlock."""
+    jobs = _shaped_now(asked, sizes)
+    if not jobs:
+        return [], None
+    line = found.line_to(conn, database)
+    relayed = found.run(line, database, _relay(jobs), _due_and_awaited)
+    return as_given(relayed.stored, asked), line
+
+
+class _Relayed(NamedTuple):
+    """Jobs as they are stored, and those of them that run already."""
+
+    stored: list[AnyJob]
+    executing: list[str]
+
+
+def _relay(jobs: Sequence[AnyJob]) -> Verb[_Relayed]:
+    stored = yield from _enqueue(jobs)
+    known = [job.id for job in stored if job.existing]
+    return _Relayed(stored, (yield from relays.await_jobs(known)) if known else [])
+
+
+def _due_and_awaited(relayed: _Relayed) -> list[Hint]:
+    return _due(relayed.stored) + ([Hint("signal")] if relayed.executing else [])
+
+
 # ── complete ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -118,7 +172,8 @@ async def complete_in(conn: Any, value: Any = None) -> None:
     the transaction roll back then.
     """
     mine, outcome, ack = _completion("complete_in()", value)
-    settled = await found.run_async(conn, mine.app.database, _complete(ack), _told)
+    database = mine.app.database
+    settled = await found.run_async(await found.line_to_async(conn, database), database, _complete(ack), _told(ack))
     _keep(mine, outcome, settled)
 
 
@@ -128,7 +183,8 @@ def complete_now(conn: Any, value: Any = None) -> None:
     It takes a plain connection, on the thread that runs the job. Raises as `complete_in` does.
     """
     mine, outcome, ack = _completion("blocking.complete_in()", value)
-    _keep(mine, outcome, found.run(conn, mine.app.database, _complete(ack), _told))
+    database = mine.app.database
+    _keep(mine, outcome, found.run(found.line_to(conn, database), database, _complete(ack), _told(ack)))
 
 
 def _completion(what: str, value: Any) -> tuple[Running, Outcome, Ack]:
@@ -160,9 +216,14 @@ def _complete(ack: Ack) -> Verb[Settled]:
     return settled
 
 
-def _told(settled: Settled) -> list[Hint]:
-    due = [Hint("insert", queue) for queue in sorted(settled.due)]
-    return due + [Hint("settled", workflow.id) for workflow in settled.finished]
+def _told(ack: Ack) -> Callable[[Settled], list[Hint]]:
+    answered = [Hint("settled", ack.id)] if ack.is_awaited else []
+
+    def hints(settled: Settled) -> list[Hint]:
+        due = [Hint("insert", queue) for queue in sorted(settled.due)]
+        return due + [Hint("settled", workflow.id) for workflow in settled.finished] + answered
+
+    return hints
 
 
 def _keep(mine: Running, outcome: Outcome, settled: Settled) -> None:

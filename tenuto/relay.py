@@ -32,12 +32,14 @@ from tenuto.errors import (
     RelayTimedOut,
     ResultTooLarge,
     StorageUnavailable,
+    WouldDeadlock,
 )
 from tenuto.job import Duration, Job, seconds
 from tenuto.opening import opened_answer
 from tenuto.runtime.notifier import Notifier
 from tenuto.sizes import USUAL
 from tenuto.storage import relays
+from tenuto.storage.borrowed.loan import Line
 from tenuto.storage.database import Database, Hint
 
 T = TypeVar("T")
@@ -52,8 +54,9 @@ class Relay(Generic[T]):
     Letting go of it, or of a wait, costs nothing and leaves nothing behind; the job goes on.
     """
 
-    def __init__(self, job: Job[Any, T], waiting: "Waiting") -> None:
+    def __init__(self, job: Job[Any, T], waiting: "Waiting", line: Line | None = None) -> None:
         self.job = job
+        self.line = line  # on which it was stored, in a transaction of somebody else's
         self._waiting = waiting
 
     @property
@@ -77,8 +80,9 @@ class Relay(Generic[T]):
         and TimedOut, after which the job goes on. `timeout=None` waits for ever.
 
         The first attempt answers, also when it fails or snoozes; `with_retries` the last one does. Raises WouldDeadlock
-        in a job that only it could make room for, NotStarted once the app is closed, and what opens an encrypted
-        worker's value raises. A database that is away meanwhile only makes it later.
+        in a job that only it could make room for, and for one whose own transaction is still open, NotStarted once the
+        app is closed, and what opens an encrypted worker's value raises. A database that is away meanwhile only makes
+        it later.
         """
         (answer,) = await self._waiting.outcomes([self], timeout, with_retries=with_retries)
         return answer
@@ -109,10 +113,12 @@ def _value(relay: Relay[T], answer: Answer[T], timeout: Duration | None) -> T:
 
 @dataclass(slots=True, eq=False)
 class _Wait:
-    """One wait for one job: whether only its last attempt answers, and where that goes (None: the job is gone)."""
+    """One wait for one job: whether only its last attempt answers, whether the transaction that stored it may have been
+    open when the wait began, and where the answer goes (None: the job is gone)."""
 
     id: str
     with_retries: bool
+    is_inside: bool
     answer: "asyncio.Future[Kept | None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -140,12 +146,13 @@ class Waiting:
         async with self._begun(relays, with_retries=with_retries) as waits:
             if waits:
                 with _slot_lent(relays):
-                    await asyncio.wait([wait.answer for wait in waits], timeout=limit)
+                    answers = [wait.answer for wait in waits]
+                    await asyncio.wait(answers, timeout=limit, return_when=asyncio.FIRST_EXCEPTION)
             return [await _answer(wait) for wait in waits]
 
     @asynccontextmanager
     async def _begun(self, relays: Iterable[Relay[Any]], *, with_retries: bool) -> AsyncGenerator[list[_Wait]]:
-        waits = [_Wait(relay.id, with_retries) for relay in relays]
+        waits = [_Wait(each.id, with_retries, each.line is not None and each.line.is_inside) for each in relays]
         for wait in waits:
             self._waits[wait.id].add(wait)
             self._told.add(wait.id)
@@ -159,7 +166,8 @@ class Waiting:
                 self._end(wait)
 
     def _end(self, wait: _Wait) -> None:
-        wait.answer.cancel()  # where there is none: nobody waits for it any more
+        if not wait.answer.cancel() and not wait.answer.cancelled():  # where there is none: nobody waits any more
+            wait.answer.exception()  # seen, also where another wait's was raised first
         self._waits[wait.id].discard(wait)
         if not self._waits[wait.id]:
             del self._waits[wait.id]
@@ -217,7 +225,11 @@ class Waiting:
 
     def _tell(self, id: str, kept: Kept | None) -> None:
         for wait in self._waits.get(id, ()):
-            if not wait.answer.done() and (kept is None or kept.is_answer(with_retries=wait.with_retries)):
+            if wait.answer.done():
+                continue
+            if kept is None and wait.is_inside:
+                wait.answer.set_exception(_uncommitted(id))
+            elif kept is None or kept.is_answer(with_retries=wait.with_retries):
                 wait.answer.set_result(kept)
 
 
@@ -226,6 +238,12 @@ async def _answer(wait: _Wait) -> Answer[Any]:
         return TIMED_OUT
     kept = wait.answer.result()
     return GONE if kept is None else await opened_answer(kept, with_retries=wait.with_retries)
+
+
+def _uncommitted(id: str) -> WouldDeadlock:
+    return WouldDeadlock(
+        f"job {id} is not there before the transaction that stored it commits, and that one is open; commit, then wait"
+    )
 
 
 def _slot_lent(relays: Sequence[Relay[Any]]) -> AbstractContextManager[None]:

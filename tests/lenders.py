@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
 from inspect import isawaitable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 from urllib.parse import urlsplit
 
 import aiosqlite
@@ -25,7 +26,7 @@ from django.db import transaction as django_transaction
 from sqlalchemy.ext import asyncio as sqlalchemy_async
 from sqlalchemy.orm import Session
 
-from tenuto import Tenuto
+from tenuto import Tenuto, blocking
 from tenuto.borrowing import enqueue_now
 
 TABLE = "create table if not exists effects (what text not null)"
@@ -291,6 +292,37 @@ async def enqueue_by(kind: type[Lender], app: Tenuto, *works: Any, end: str = "c
         return stored
     finally:
         await done(lender.close())
+
+
+@asynccontextmanager
+async def relayed_by(kind: type[Lender], app: Tenuto, work: Any) -> AsyncIterator[Face]:
+    """Relay it in a transaction of a lender that is left open, by the app, or on a thread by a blocking one."""
+    lender = kind(app.config.url)
+    if kind.on_loop:
+        await done(lender.begin())
+        yield Face(app, lender, await app.relay(work, conn=lender.conn), lambda verb, *args: done(verb(*args)))
+        await done(lender.close())
+        return
+    mine = blocking.Tenuto(app.config.url)
+    with ThreadPoolExecutor(1) as thread:
+
+        async def on_thread(verb: Callable[..., Any], *args: Any) -> Any:
+            return await asyncio.get_running_loop().run_in_executor(thread, verb, *args)
+
+        await on_thread(lender.begin)
+        relay = await on_thread(lambda: mine.relay(work, conn=lender.conn))
+        yield Face(mine, lender, relay, on_thread)
+        await on_thread(lender.close)
+        await on_thread(mine.stop)
+
+
+class Face(NamedTuple):
+    """Who relayed something in a transaction, that, the relay, and how their verbs are called and awaited."""
+
+    app: Any
+    lender: Lender
+    relay: Any
+    call: Callable[..., Any]
 
 
 def _enqueue_in_thread(lender: Lender, app: Tenuto, works: Sequence[Any], end: str) -> list[Any]:

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 from tenuto.errors import StorageUnavailable
 from tenuto.job import COMPLETED
-from tenuto.outcome import Outcome
+from tenuto.outcome import Outcome, is_awaited
 from tenuto.runtime.executor import Attempt
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier, tell_settled
 from tenuto.storage import reading
 from tenuto.storage.aftermath import Settled
+from tenuto.storage.database import Hint
 
 
 class Completion(NamedTuple):
@@ -49,4 +50,6 @@ async def committed(
     if is_capped(attempt.job.queue):
         last.settled.due.add(attempt.job.queue)  # there is room, for other nodes too
     tell_settled(notifier, last.settled)
+    if is_awaited(attempt.job):
+        notifier.tell([Hint("settled", attempt.job.id)])  # what its transaction told is heard only by who listens
     return last.outcome

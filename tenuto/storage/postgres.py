@@ -68,11 +68,14 @@ class Postgres(Database):
 
     speaks: ClassVar = "PostgreSQL"
 
-    def __init__(self, url: str, *, schema: str = "tenuto", connections: int = 8) -> None:
+    def __init__(
+        self, url: str, *, schema: str = "tenuto", connections: int = 8, listen_url: str | None = None
+    ) -> None:
         self.schema = schema
         self._marks = {"{schema}": quoted_schema(schema)}
         self.statements = load("postgres", self._marks)
         self._conninfo = _conninfo(url)
+        self._listens_at = self._conninfo if listen_url is None else _conninfo(listen_url)
         self.channel = f"tenuto_{schema}"
         self._connections = connections
         self._pool = self._new_pool()
@@ -204,7 +207,7 @@ class Postgres(Database):
             )
 
     async def hear(self, heard: Callable[[Hint], None]) -> None:
-        async with _outages(), await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
+        async with _outages(), await AsyncConnection.connect(self._listens_at, autocommit=True) as connection:
             self._connected.add(connection)
             await connection.execute(f'listen "{self.channel}"'.encode())
             heard(ANYTHING)  # whatever was told before the line stood was not heard

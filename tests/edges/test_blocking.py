@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tenuto import Job, Workflow, blocking, current_job, job
+from tenuto import Completed, Job, Workflow, blocking, current_job, job
 from tenuto.blocking import Tenuto
 from tenuto.errors import (
     ConfigError,
@@ -128,6 +128,7 @@ def each(act: Callable[[Tenuto, Job[Any, Any]], list[str]]) -> Callable[[Tenuto]
 
 
 ASKED: dict[str, Callable[[Tenuto], bool]] = {
+    "await_many": lambda app: app.await_many([app.relay(twice.new(2))], timeout=30) == [Completed(4)],
     "cancel": each(lambda app, stored: app.cancel(stored)),
     "check": lambda app: len(app.check()) > 3,
     "counts": lambda app: bool(idle(app)) and app.counts()[NOBODYS]["available"] >= 1,
@@ -144,6 +145,8 @@ ASKED: dict[str, Callable[[Tenuto], bool]] = {
     "queue": queue,
     "queues": lambda app: bool(idle(app)) and NOBODYS in {status.name for status in app.queues()},
     "recorded": recorded,
+    "relay": lambda app: app.relay(twice.new(3)).result(timeout=30) == 6,
+    "relay_to": lambda app: app.relay_to(until_ended(app, app.enqueue(twice.new(4))).id).outcome() == Completed(8),
     "retry": each(lambda app, stored: app.cancel(stored) and app.retry(stored)),
     "update": update,
     "workflow": workflow,

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tenuto import Chain, Deadline, KeyRing, Tenuto, Unique, Workflow, job
+from tenuto import Chain, Deadline, Gone, KeyRing, Tenuto, Unique, Workflow, job
 from tenuto.borrowing import enqueue_now
 from tenuto.errors import InvalidJob, JobNotFound, NotStarted, UniqueConflict, UnusableConnection, WouldDeadlock
 from tenuto.storage.database import ANYTHING, Hint
@@ -193,6 +193,54 @@ async def test_a_workflow_that_is_refused_leaves_the_transaction_as_it_was(app: 
     assert (await app.fetch(kept)).state == "available"
     with pytest.raises(JobNotFound):
         await app.fetch(flow.jobs["free"])
+
+
+# ── relays ────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_connection_that_goes_on_to_another_transaction_hinders_no_wait(app: Tenuto, mine: Lender):
+    relay = await app.relay(Obey.value(7), conn=mine.conn)
+    await done(mine.commit())
+    await done(mine.conn.execute("begin" if is_sqlite(app.config.url) else "select 1"))
+
+    assert await relay.result(timeout=20) == 7
+
+
+async def test_of_many_one_that_is_not_committed_is_refused_at_once(app: Tenuto, mine: Lender):
+    others = [await app.relay(Obey.ok(schedule_in=3600)), await app.relay(Obey.value(1))]
+    held = await app.relay([Obey.value(7), Obey.value(8)], conn=mine.conn)
+
+    async with asyncio.timeout(20):
+        with pytest.raises(WouldDeadlock):
+            await app.await_many([*others, *held], timeout=None)
+    assert not app.waiting._waits
+
+
+async def test_a_failed_transaction_is_open_until_it_is_rolled_back(app: Tenuto, mine: Lender):
+    if is_sqlite(app.config.url):
+        pytest.skip("an error fails no transaction there")
+    relay = await app.relay(Obey.value(7), conn=mine.conn)
+    with pytest.raises(psycopg.Error):
+        await mine.conn.execute("select 1 / 0")
+
+    with pytest.raises(WouldDeadlock):
+        await relay.result(timeout=20)
+    await done(mine.rollback())
+    assert await relay.outcome(timeout=20) == Gone()
+
+
+async def test_a_relay_of_who_holds_the_unique_key_makes_it_keep_its_answer_if_it_commits(app: Tenuto, mine: Lender):
+    for end, awaited in ((mine.rollback, False), (mine.commit, True)):
+        first = await app.enqueue(Obey.ok(schedule_in=3600, unique=Unique(fields=["worker", "args"])))
+        relay = await app.relay(Obey.ok(schedule_in=60, unique=Unique(fields=["worker", "args"])), conn=mine.conn)
+        await done(end())
+
+        assert (relay.id, relay.job.existing) == (first.id, True)
+        assert (await app.fetch(first)).awaited is awaited
+
+
+async def test_to_relay_nothing_asks_nothing_of_the_connection(app: Tenuto):
+    assert await app.relay([], conn="no connection") == []
 
 
 # ── who hears of it ───────────────────────────────────────────────────────────────────────────────

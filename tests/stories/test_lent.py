@@ -7,10 +7,21 @@ from typing import Any
 
 import pytest
 
-from tenuto import Tenuto, Workflow, blocking, complete_in, current_app, current_job, job, telemetry
-from tenuto.errors import JobNotFound, WorkflowNotFound
+from tenuto import (
+    Completed,
+    Gone,
+    Tenuto,
+    Workflow,
+    blocking,
+    complete_in,
+    current_app,
+    current_job,
+    job,
+    telemetry,
+)
+from tenuto.errors import JobNotFound, WorkflowNotFound, WouldDeadlock
 from tests.kit import Obey, ToldTo, drain, runs_of
-from tests.lenders import LENDERS, Lender, count_effects, done, enqueue_by, make_effects
+from tests.lenders import LENDERS, Lender, count_effects, done, enqueue_by, make_effects, relayed_by
 
 
 @pytest.fixture
@@ -66,6 +77,40 @@ async def test_a_workflow_of_a_hundred_steps_is_there_whole(app: Tenuto, lender:
     assert (stored.id, len(stored.jobs), stored.jobs["sum"].state) == (flow.id, 100, "suspended")
     assert (status.outcome, status.completed) == ("completed", 100)
     assert await app.workflow(flow.id).result("sum") == 99
+
+
+# ── relay ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_wait_for_what_a_transaction_holds_is_refused_while_it_is_open_and_answers_after(
+    app: Tenuto, lender: type[Lender]
+):
+    async with relayed_by(lender, app, Obey.value(7)) as (mine, conn, relay, call):
+        for wait in (relay.result, relay.outcome, lambda: mine.await_many([relay, relay])):
+            with pytest.raises(WouldDeadlock, match="commit, then wait"):
+                await call(wait)
+        await call(conn.commit)
+
+        assert await call(relay.result, 20) == 7
+        assert await call(mine.await_many, [relay]) == [Completed(7)]
+
+
+async def test_what_was_relayed_in_a_transaction_that_is_rolled_back_is_gone(app: Tenuto, lender: type[Lender]):
+    async with relayed_by(lender, app, Obey.value(7)) as (_, conn, relay, call):
+        await call(conn.rollback)
+
+        assert await call(relay.outcome, 20) == Gone()
+        with pytest.raises(JobNotFound):
+            await call(relay.result, 20)
+
+
+async def test_a_relay_is_awaited_when_its_connection_is_closed(app: Tenuto, lender: type[Lender]):
+    async with relayed_by(lender, app, Obey.value(7)) as (_, conn, relay, call):
+        await call(conn.commit)
+        await call(conn.close)
+
+        assert await call(relay.result, 20) == 7
+        await call(conn.begin)  # so that there is something to close
 
 
 # ── complete ──────────────────────────────────────────────────────────────────────────────────────
@@ -136,6 +181,14 @@ async def test_what_it_commits_is_done_and_its_end_with_it(app: Tenuto, lender: 
     assert await app.workflow(flow.id).result("second") == {"first": {"how": "return"}}
     assert (await app.fetch(flow.jobs["first"])).attempt == 1
     assert await count_effects(app) == 1
+
+
+async def test_what_it_commits_answers_who_awaits_it(app: Tenuto, lender: type[Lender]):
+    await make_effects(app)
+
+    relay = await app.relay(made_by(lender, "return"))
+
+    assert await relay.outcome(timeout=20) == Completed({"how": "return"})
 
 
 async def test_what_it_raises_after_the_commit_is_no_failure_and_nothing_is_settled_again(

@@ -33,6 +33,10 @@ class AiosqliteLine(Line):
         except ValueError as error:
             raise UnusableConnection(f"aiosqlite: {error}") from error
 
+    @property
+    def _is_inside(self) -> bool:
+        return bool(self._connection.in_transaction)
+
     def execute(self, asked: Ask) -> Awaitable[list[Row]]:
         """A text comes as text, whatever the connection's factories make of it otherwise."""
         return self._execute(asked)

@@ -33,6 +33,10 @@ class AsyncpgLine(Line):
             raise UnusableConnection("it is closed")
         return Standing.INSIDE if self._connection.is_in_transaction() else Standing.OUTSIDE
 
+    @property
+    def _is_inside(self) -> bool:
+        return not self._connection.is_closed() and bool(self._connection.is_in_transaction())
+
     def execute(self, asked: Ask) -> Awaitable[list[Row]]:
         """Prepared without a name, so that no plan outlives it: one from an empty table reads a full one whole."""
         return self._execute(asked)

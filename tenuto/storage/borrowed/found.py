@@ -12,19 +12,27 @@ T = TypeVar("T")
 TAKEN: Final = ("psycopg", "asyncpg", "sqlite3", "aiosqlite", "sqlalchemy", "django")
 
 
-def run(conn: Any, database: Database, verb: Verb[T], hints: Callable[[T], Sequence[Hint]]) -> T:
+def line_to(conn: Any, database: Database) -> Line:
+    """The line of a plain connection to that database. Raises UnusableConnection."""
+    return _line_on(_below(conn), database)
+
+
+async def line_to_async(conn: Any, database: Database) -> Line:
+    """The line of a connection of either kind to that database. Raises UnusableConnection."""
+    return _line_on(await _below_async(conn), database)
+
+
+def run(line: Line, database: Database, verb: Verb[T], hints: Callable[[T], Sequence[Hint]]) -> T:
     """Run a verb in the transaction of a plain connection, on this thread; what it returns.
 
     The hints that follow from it travel in the transaction. Raises UnusableConnection, StorageBusy, StorageRejected
     and what the verb raises; then nothing was done, and the transaction is as it was.
     """
-    line = _line_on(_below(conn), database)
     return ask(line, lent(line, _dialect(database), verb, hints))
 
 
-async def run_async(conn: Any, database: Database, verb: Verb[T], hints: Callable[[T], Sequence[Hint]]) -> T:
+async def run_async(line: Line, database: Database, verb: Verb[T], hints: Callable[[T], Sequence[Hint]]) -> T:
     """Like `run`, for connections of both kinds; a plain one blocks the event loop for as long as it takes."""
-    line = _line_on(await _below_async(conn), database)
     return await ask_async(line, lent(line, _dialect(database), verb, hints))
 
 

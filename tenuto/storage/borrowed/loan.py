@@ -50,6 +50,19 @@ class Line(ABC):
     def standing(self) -> Standing:
         """How it stands now. Raises UnusableConnection where nothing can be asked of it."""
 
+    @property
+    def is_inside(self) -> bool:
+        """Whether a transaction is open on it, asked from anywhere: also while its owner uses it or has closed it."""
+        try:
+            return self._is_inside
+        except Exception:  # noqa: BLE001 - closed, or given back to its pool, as each driver says it: that ended it
+            return False
+
+    @property
+    @abstractmethod
+    def _is_inside(self) -> bool:
+        """As the driver says; it may raise where the connection is gone."""
+
     @abstractmethod
     def execute(self, asked: Ask) -> "list[Row] | Awaitable[list[Row]]":
         """Its rows as plain tuples; an async connection's are to be awaited. The connection stays as it is set up."""

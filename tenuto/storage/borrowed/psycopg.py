@@ -45,6 +45,10 @@ class PsycopgLine(Line):
         """As the connection knows it: it counts its own transactions."""
         return _standing(self._connection)
 
+    @property
+    def _is_inside(self) -> bool:
+        return self._connection.info.transaction_status in _INSIDE
+
     def execute(self, asked: Ask) -> list[Row]:
         """Never prepared: it is the caller's to say what is."""
         with Cursor(self._connection, row_factory=tuple_row) as cursor:
@@ -67,6 +71,10 @@ class AsyncPsycopgLine(Line):
         """As the connection knows it: it counts its own transactions."""
         return _standing(self._connection)
 
+    @property
+    def _is_inside(self) -> bool:
+        return self._connection.info.transaction_status in _INSIDE
+
     def execute(self, asked: Ask) -> Awaitable[list[Row]]:
         """Never prepared: it is the caller's to say what is."""
         return self._execute(asked)
@@ -76,6 +84,9 @@ class AsyncPsycopgLine(Line):
             _neutral(cursor)
             await cursor.execute(asked.text.encode(), asked.inputs, prepare=False)
             return [] if cursor.description is None else await cursor.fetchall()
+
+
+_INSIDE: Final = (TransactionStatus.INTRANS, TransactionStatus.INERROR, TransactionStatus.ACTIVE)  # the last: perhaps
 
 
 def _neutral(cursor: "Cursor[Any] | AsyncCursor[Any]") -> None:

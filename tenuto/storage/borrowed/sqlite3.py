@@ -30,6 +30,10 @@ class SQLite3Line(Line):
         """As the connection says, and what its owner set."""
         return standing_of(self._connection)
 
+    @property
+    def _is_inside(self) -> bool:
+        return self._connection.in_transaction
+
     def execute(self, asked: Ask) -> list[Row]:
         """A text comes as text, whatever the connection's factories make of it otherwise."""
         kept, self._connection.text_factory = self._connection.text_factory, str
