@@ -15,6 +15,7 @@ import pytest
 
 from tenuto import (
     Cancelled,
+    Chain,
     Completed,
     Discarded,
     Failed,
@@ -45,7 +46,9 @@ from tenuto.errors import (
 )
 from tenuto.runtime.notifier import packed
 from tenuto.storage.database import Hint
-from tests.kit import Gate, Obey, drain, eventually, worker_process
+from tests.kit import LEASE, Gate, Obey, drain, eventually, worker_process
+from tests.servers import PostgresServer
+from tests.storage.build import Claimer
 
 RACES = int(os.environ.get("TENUTO_RACES", "1000"))  # between a commit and a wait that begins; 10,000 take a minute
 
@@ -284,10 +287,14 @@ async def test_an_operators_cancel_answers(app):
 async def test_a_rescued_job_answers_when_it_has_run_after_all(open_app):
     app = await open_app()
     relay = await app.relay(double.new(4))
-    other = await open_app(queues={"default": 1})
+    dead = await Claimer(app.database, "dead").start()
+    await dead.claim()
+    await dead.die()
+    assert await relay.outcome(timeout=0.1) == TimedOut()
+    await open_app(queues={"default": 1})
 
     assert await relay.result(timeout=20) == 8
-    await other.stop()
+    assert (await app.fetch(relay.id)).epoch == 2
 
 
 async def test_a_job_that_was_pruned_or_deleted_is_gone(app):
@@ -354,6 +361,19 @@ async def test_a_job_that_waits_for_itself_is_refused(app):
     assert outcome.error.type == "WouldDeadlock"
 
 
+async def test_a_job_that_waits_for_a_later_link_of_its_own_chain_is_refused(app):
+    outcome = await (await app.relay(impatient.new(2))).outcome(timeout=20)
+
+    assert isinstance(outcome, Discarded)
+    assert outcome.error.type == "WouldDeadlock"
+    assert "its own chain" in outcome.error.message
+
+
+@job(name="impatient", chain=Chain(), max_attempts=1)
+async def impatient(links: int) -> Any:
+    return links and await (await current_app().relay(impatient.new(links - 1))).result()
+
+
 async def test_five_megabytes_come_back_whole(app):
     relay = await app.relay(Obey.value("x" * 100))
     large = await app.relay(big.new(5_000_000))
@@ -401,6 +421,21 @@ async def test_a_wait_ends_when_the_app_is_closed(open_app):
         await wait
     with pytest.raises(NotStarted):
         await relay.result()
+
+
+async def test_a_wait_goes_on_when_the_database_is_back(own_postgres: PostgresServer):
+    await Tenuto(own_postgres.url).migrate()
+    async with Tenuto(own_postgres.url, queues={"default": 1}, lease=LEASE, grace=1) as app:
+        gate = Gate()
+        relay = await app.relay(Obey.wait_at(gate))
+        await eventually(lambda: gate.waiting)
+        wait = asyncio.create_task(relay.outcome(timeout=60))
+        await eventually(lambda: app.waiting._waits)
+        own_postgres.stop()
+        gate.open()
+        own_postgres.start()
+
+        assert await wait == Completed(None)
 
 
 # ── between processes ─────────────────────────────────────────────────────────────────────────────

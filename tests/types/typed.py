@@ -303,6 +303,7 @@ async def enqueue(flow: Workflow, conn: object) -> None:
     assert_type(await app.enqueue(count.new(["a"]), conn=conn), Job[Any, int])
     assert_type(await app.enqueue([count.new(["a"])], conn=conn, notify=False), list[Job[Any, int]])
     assert_type(await app.enqueue(flow, conn=conn), Workflow)
+    assert_type(await app.relay(count.new(["a"]), conn=conn), Relay[int])
     await complete_in(conn, {"any": "value"})
     blocking.complete_in(conn)
 
@@ -314,6 +315,9 @@ def use_blocking(app: blocking.Tenuto) -> None:
     assert_type(app.enqueue(fetch.new("a.com")), Job[Any, dict[str, str]])
     assert_type(app.enqueue(flow), Workflow)
     assert_type(app.enqueue([count.new([])]), list[Job[Any, int]])
+    assert_type(app.relay(count.new([])), blocking.Relay[int])
+    assert_type(app.relay(count.new([])).result(), int)
+    assert_type(app.relay([count.new([])], conn=object()), list[blocking.Relay[int]])
     assert_type(app.fetch("id"), Job[Any, Any])
     assert_type(app.opened(count.new([])), Job[Any, int])
     assert_type(app.find(state="completed", limit=3), list[Job[Any, Any]])
