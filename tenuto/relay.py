@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext,
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
+from tenuto import telemetry
 from tenuto.answer import (
     GONE,
     TIMED_OUT,
@@ -156,9 +157,10 @@ class Waiting:
         for wait in waits:
             self._waits[wait.id].add(wait)
             self._told.add(wait.id)
-        self._changed.set()
         if self._reader is None and waits:
+            self._changed = asyncio.Event()  # of this loop
             self._reader = asyncio.create_task(self._read_while_awaited(), name="tenuto-relay")
+        self._changed.set()
         try:
             yield waits
         finally:
@@ -194,32 +196,33 @@ class Waiting:
 
     async def _read_while_awaited(self) -> None:
         leave = self._notifier.subscribe(self._hear)
+        clock = asyncio.get_running_loop()
+        poll_at = clock.time()
         try:
             while self._waits:
                 self._changed.clear()  # before the read: what is told from now on leads to another one
-                await self._read()
-                if not await self._is_told():
+                if clock.time() >= poll_at:  # also while others' hints keep coming
                     self._told.update(self._waits)
+                    poll_at = clock.time() + POLL_EVERY
+                try:
+                    await self._read()
+                except StorageUnavailable:
+                    pass  # it is asked again later
+                except Exception as error:  # noqa: BLE001 - who waits must not wait for a reader that is gone; it is told
+                    telemetry.emit("service.exception", service="relay", error=error)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(poll_at):
+                        await self._changed.wait()
         finally:
             leave()
             self._reader = None
 
-    async def _is_told(self) -> bool:
-        """Wait for a hint, or for as long as one may have been lost."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(POLL_EVERY):
-                return await self._changed.wait()
-        return False
-
     async def _read(self) -> None:
-        """Answer the waits for those jobs that may have settled; a database that is away is asked again later."""
+        """Answer the waits for those jobs that may have settled."""
         asked = list(self._told.intersection(self._waits))
         self._told.clear()
         for part in (asked[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE)):
-            try:
-                found = await self._database.read(relays.kept, part)
-            except StorageUnavailable:
-                return
+            found = await self._database.read(relays.kept, part)
             for id in part:
                 self._tell(id, found.get(id))
 

@@ -230,6 +230,12 @@ def test_what_was_stopped_stays_so_until_it_is_started(app):
         app.counts()
 
 
+def test_relays_are_awaited_also_after_it_was_opened_again(app):
+    for n in range(2):
+        with app:
+            assert app.relay(twice.options(schedule_in=0.3).new(n)).result(timeout=20) == 2 * n
+
+
 def test_an_app_that_could_not_be_opened_is_tried_again_by_the_next_verb(tmp_path):
     folder = tmp_path / "not yet"
     folder.write_text("a file where a folder should be")

@@ -474,6 +474,21 @@ async def test_a_wait_needs_no_notification(open_app, database_url):
         assert await app.await_many(relays, timeout=30) == [Completed(n) for n in range(20)]
 
 
+async def test_hints_of_other_jobs_do_not_put_off_the_poll(open_app):
+    here, _ = await open_app(listen=False), await open_app(queues={"default": 1}, listen=False)
+    never, relay = await here.relay([Obey.ok(schedule_in=3600), Obey.value(7)])
+
+    async def chatter() -> None:
+        while True:
+            here._notifier.tell([Hint("settled", never.id)])
+            await asyncio.sleep(0.05)
+
+    talking = [asyncio.create_task(never.outcome(timeout=None)), asyncio.create_task(chatter())]
+    assert await relay.result(timeout=10) == 7
+    for each in talking:
+        each.cancel()
+
+
 @pytest.mark.timeout(120)
 async def test_two_processes_answer_each_others_relays_while_listen_is_killed(open_app, database_url):
     app = await open_app()
