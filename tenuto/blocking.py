@@ -25,7 +25,7 @@ from tenuto.background import STILL_WITHIN, AfterFork, Background, Loop
 from tenuto.borrowing import complete_now, enqueue_now, relay_now
 from tenuto.config import Config
 from tenuto.context import current, running
-from tenuto.errors import ConfigError, InvalidRequest, NotStarted, WouldDeadlock
+from tenuto.errors import ConfigError, InvalidRequest, NotStarted, StorageUnavailable, WouldDeadlock
 from tenuto.features.recurring import CATCH_UP
 from tenuto.job import Duration, Job, check_name, id_of
 from tenuto.limits import Queue
@@ -139,7 +139,12 @@ class Relay(_Face[relay.Relay[T]]):
         return self.job.id
 
     def _reach(self) -> tuple[Loop, relay.Relay[T]]:
-        loop, app = self._app._reach()
+        try:
+            loop, app = self._app._reach()
+        except StorageUnavailable as error:  # on SQLite nothing can be opened beside a transaction that writes
+            if self.line is not None and self.line.is_inside:
+                raise relay.uncommitted(self.id) from error
+            raise
         return loop, relay.Relay(self.job, app.waiting, self.line)
 
     def result(self, timeout: Duration | None = 5.0, *, with_retries: bool = False) -> T:

@@ -231,7 +231,7 @@ class Waiting:
             if wait.answer.done():
                 continue
             if kept is None and wait.is_inside:
-                wait.answer.set_exception(_uncommitted(id))
+                wait.answer.set_exception(uncommitted(id))
             elif kept is None or kept.is_answer(with_retries=wait.with_retries):
                 wait.answer.set_result(kept)
 
@@ -243,7 +243,8 @@ async def _answer(wait: _Wait) -> Answer[Any]:
     return GONE if kept is None else await opened_answer(kept, with_retries=wait.with_retries)
 
 
-def _uncommitted(id: str) -> WouldDeadlock:
+def uncommitted(id: str) -> WouldDeadlock:
+    """What is raised where a job is awaited in the open transaction that alone holds it."""
     return WouldDeadlock(
         f"job {id} is not there before the transaction that stored it commits, and that one is open; commit, then wait"
     )

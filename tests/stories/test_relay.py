@@ -294,7 +294,7 @@ async def test_a_rescued_job_answers_when_it_has_run_after_all(open_app):
     await open_app(queues={"default": 1})
 
     assert await relay.result(timeout=20) == 8
-    assert (await app.fetch(relay.id)).epoch == 2
+    assert (await app.fetch(relay.id)).epoch > 1
 
 
 async def test_a_job_that_was_pruned_or_deleted_is_gone(app):
