@@ -25,7 +25,7 @@ from tenuto.background import STILL_WITHIN, AfterFork, Background, Loop
 from tenuto.borrowing import complete_now, enqueue_now, relay_now
 from tenuto.config import Config
 from tenuto.context import current, running
-from tenuto.errors import ConfigError, InvalidRequest, NotStarted, StorageUnavailable, WouldDeadlock
+from tenuto.errors import ConfigError, InvalidRequest, NotStarted, WouldDeadlock
 from tenuto.features.recurring import CATCH_UP
 from tenuto.job import Duration, Job, check_name, id_of
 from tenuto.limits import Queue
@@ -139,12 +139,9 @@ class Relay(_Face[relay.Relay[T]]):
         return self.job.id
 
     def _reach(self) -> tuple[Loop, relay.Relay[T]]:
-        try:
-            loop, app = self._app._reach()
-        except StorageUnavailable as error:  # on SQLite nothing can be opened beside a transaction that writes
-            if self.line is not None and self.line.is_inside:
-                raise relay.uncommitted(self.id) from error
-            raise
+        if self.line is not None and self.line.is_inside and not self._app._can_open_beside(self.line):
+            raise relay.uncommitted(self.id)
+        loop, app = self._app._reach()
         return loop, relay.Relay(self.job, app.waiting, self.line)
 
     def result(self, timeout: Duration | None = 5.0, *, with_retries: bool = False) -> T:
@@ -334,6 +331,10 @@ class Tenuto(_Face[awaited.Tenuto]):
                 background = self._open()
         return background, self._app
 
+    def _can_open_beside(self, line: Line) -> bool:
+        """Whether it is open, or can be while a transaction writes: on SQLite that one is alone."""
+        return self._background is not None or line.speaks != "SQLite"
+
     def _open(self) -> Background:
         if self._background is None:
             background = Background(self._behind())
@@ -492,6 +493,9 @@ class _AtWork(Tenuto):
     def work(self, *, patient: bool = False) -> None:
         """Raise InvalidRequest: it works."""
         raise InvalidRequest("the app of this job works already")
+
+    def _can_open_beside(self, line: Line) -> bool:
+        return True
 
     def _behind(self) -> awaited.Tenuto:
         return self._app

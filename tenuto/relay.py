@@ -218,22 +218,25 @@ class Waiting:
             self._reader = None
 
     async def _read(self) -> None:
-        """Answer the waits for those jobs that may have settled."""
-        asked = list(self._told.intersection(self._waits))
+        """Answer the waits for those jobs that may have settled. Who begins to wait meanwhile is not answered by it:
+        what is not there yet may be committed, and be awaited, before the read is back."""
+        asked = {id: tuple(self._waits[id]) for id in self._told.intersection(self._waits)}
         self._told.clear()
-        for part in (asked[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE)):
+        ids = list(asked)
+        for part in (ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE)):
             found = await self._database.read(relays.kept, part)
             for id in part:
-                self._tell(id, found.get(id))
+                for wait in asked[id]:
+                    _tell(wait, found.get(id))
 
-    def _tell(self, id: str, kept: Kept | None) -> None:
-        for wait in self._waits.get(id, ()):
-            if wait.answer.done():
-                continue
-            if kept is None and wait.is_inside:
-                wait.answer.set_exception(uncommitted(id))
-            elif kept is None or kept.is_answer(with_retries=wait.with_retries):
-                wait.answer.set_result(kept)
+
+def _tell(wait: _Wait, kept: Kept | None) -> None:
+    if wait.answer.done():
+        return
+    if kept is None and wait.is_inside:
+        wait.answer.set_exception(uncommitted(wait.id))
+    elif kept is None or kept.is_answer(with_retries=wait.with_retries):
+        wait.answer.set_result(kept)
 
 
 async def _answer(wait: _Wait) -> Answer[Any]:

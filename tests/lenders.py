@@ -300,8 +300,10 @@ async def relayed_by(kind: type[Lender], app: Tenuto, work: Any) -> AsyncIterato
     lender = kind(app.config.url)
     if kind.on_loop:
         await done(lender.begin())
-        yield Face(app, lender, await app.relay(work, conn=lender.conn), lambda verb, *args: done(verb(*args)))
-        await done(lender.close())
+        try:
+            yield Face(app, lender, await app.relay(work, conn=lender.conn), lambda verb, *args: done(verb(*args)))
+        finally:
+            await done(lender.close())
         return
     mine = blocking.Tenuto(app.config.url)
     with ThreadPoolExecutor(1) as thread:
@@ -310,10 +312,12 @@ async def relayed_by(kind: type[Lender], app: Tenuto, work: Any) -> AsyncIterato
             return await asyncio.get_running_loop().run_in_executor(thread, verb, *args)
 
         await on_thread(lender.begin)
-        relay = await on_thread(lambda: mine.relay(work, conn=lender.conn))
-        yield Face(mine, lender, relay, on_thread)
-        await on_thread(lender.close)
-        await on_thread(mine.stop)
+        try:
+            relay = await on_thread(lambda: mine.relay(work, conn=lender.conn))
+            yield Face(mine, lender, relay, on_thread)
+        finally:
+            await on_thread(lender.close)
+            await on_thread(mine.stop)
 
 
 class Face(NamedTuple):

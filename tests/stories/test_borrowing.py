@@ -13,6 +13,7 @@ import pytest
 from tenuto import Chain, Deadline, Gone, KeyRing, Tenuto, Unique, Workflow, job
 from tenuto.borrowing import enqueue_now
 from tenuto.errors import InvalidJob, JobNotFound, NotStarted, UniqueConflict, UnusableConnection, WouldDeadlock
+from tenuto.storage import relays
 from tenuto.storage.database import ANYTHING, Hint
 from tests.conftest import OpenApp
 from tests.kit import Gate, Obey, drain, eventually, runs_of
@@ -204,6 +205,33 @@ async def test_a_connection_that_goes_on_to_another_transaction_hinders_no_wait(
     await done(mine.conn.execute("begin" if is_sqlite(app.config.url) else "select 1"))
 
     assert await relay.result(timeout=20) == 7
+
+
+async def test_a_read_from_before_the_commit_is_no_answer_to_who_waits_since_then(
+    app: Tenuto, mine: Lender, monkeypatch: pytest.MonkeyPatch
+):
+    relay = await app.relay(Obey.value(7), conn=mine.conn)
+    is_read, go_on = asyncio.Event(), asyncio.Event()
+    read = app.database.read
+
+    async def slowly(verb: Any, *args: Any) -> Any:
+        found = await read(verb, *args)
+        if verb is relays.kept and not is_read.is_set():
+            is_read.set()
+            await go_on.wait()
+        return found
+
+    monkeypatch.setattr(app.database, "read", slowly)
+    early = asyncio.create_task(relay.result(timeout=20))
+    await is_read.wait()
+    await done(mine.commit())
+    late = asyncio.create_task(relay.result(timeout=20))
+    await asyncio.sleep(0)
+    go_on.set()
+
+    with pytest.raises(WouldDeadlock):
+        await early
+    assert await late == 7
 
 
 async def test_of_many_one_that_is_not_committed_is_refused_at_once(app: Tenuto, mine: Lender):
