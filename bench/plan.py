@@ -183,14 +183,7 @@ def _common(database: Database) -> list[Case]:
             compares="p50",
             peers_when_quick=True,
         ),
-        Case(
-            *("relay", "idle relay → its answer", database, "relay"),
-            options={"jobs": 200, "seconds": 20},
-            quick={"jobs": 25, "seconds": 3},
-            shows=LATENCY,
-            compares="p50",
-            alone=True,
-        ),
+        _relay(database),
         Case("life", "a job as in life (Tenuto's recorded and encrypted), limit 100", database, "life"),
         Case("diamonds", "diamonds, limit 100", database, "diamonds"),
         Case("mixed", "enqueue while draining, limit 100", database, "mixed", alone=True),
@@ -211,6 +204,17 @@ def _common(database: Database) -> list[Case]:
             share_of=("mixed", 0.8),
         ),
     ]
+
+
+def _relay(database: Database) -> Case:
+    return Case(
+        *("relay", "idle relay → its answer", database, "relay"),
+        options={"jobs": 200, "seconds": 20},
+        quick={"jobs": 25, "seconds": 3},
+        shows=LATENCY,
+        compares="p50",
+        alone=True,
+    )
 
 
 def _drain(database: Database, limit: int) -> Case:
