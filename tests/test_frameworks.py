@@ -243,3 +243,50 @@ def test_flask_a_quote_that_takes_longer_is_asked_for_later_by_its_id(flask_shop
         lambda: flask_shop.get(asked.headers["Location"]), lambda answer: answer.status_code != 202
     )
     assert (later.status_code, later.json()["quote"]) == (200, {"article": "tea", "price": 15})
+
+
+# ── Django ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def django_shop(programs: ExitStack, database_url: str, tmp_path: Path) -> Shop:
+    """The Django example, served, and a process that works."""
+    project = EXAMPLES / "django_project"
+    run(project, database_url, "tenuto", "migrate")
+    run(project, database_url, "manage", "migrate", "--run-syncdb")
+    run(project, database_url, "manage", "check")
+    shop = Shop(programs, project, database_url, tmp_path)
+    shop.serve("Quit the server", "manage", "runserver", "--noreload", shop.address, PYTHONUNBUFFERED="1")
+    shop.work("shop.work")
+    return shop
+
+
+def test_django_an_order_is_committed_with_its_job_and_its_task_which_run(django_shop):
+    placed = django_shop.post("/orders", article="tea", card="good")
+
+    assert placed.status_code == 201
+    assert django_shop.confirmed() == ["tea"]
+    receipt = django_shop.eventually(
+        lambda: django_shop.get(f"/receipts/{placed.json()['receipt']}").json(), lambda told: told["text"] is not None
+    )
+    assert receipt == {"status": "SUCCESSFUL", "text": "Thank you for tea."}
+
+
+def test_django_an_order_that_is_refused_leaves_no_job(django_shop):
+    refused = django_shop.post("/orders", article="tea", card="expired")
+
+    assert refused.status_code == 402
+    assert django_shop.orders() == []
+    assert django_shop.jobs() == []
+
+
+def test_django_a_quote_is_awaited_in_the_request_or_asked_for_later(django_shop):
+    at_once = django_shop.post("/quotes", article="tea", pieces=5)
+    later = django_shop.post("/quotes", article="tea", pieces=6, haggle=2)
+
+    assert (at_once.status_code, at_once.json()["quote"]["price"]) == (200, 15)
+    assert later.status_code == 202
+    found = django_shop.eventually(
+        lambda: django_shop.get(later.headers["Location"]), lambda answer: answer.status_code != 202
+    )
+    assert found.json()["quote"]["price"] == 18
