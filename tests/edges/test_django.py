@@ -10,6 +10,7 @@ from typing import Any
 
 import django
 import pytest
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, connections, transaction
@@ -151,12 +152,14 @@ def test_without_a_database_a_task_goes_through_the_apps_own_connection(on_tenut
 
 
 async def test_an_async_task_is_enqueued_and_read_by_async_code(worker):
-    result = await send.aenqueue("ada")
+    await sync_to_async(set_up_django)(worker.config.url)  # also for the thread in which Django runs async code
 
+    result = await send.aenqueue("ada")
     await asyncio.to_thread(ended, result)
     found = await send.aget_result(result.id)
 
     assert (str(found.status), found.return_value) == ("SUCCESSFUL", {"sent": "ada"})
+    await sync_to_async(connections.close_all)()
 
 
 def test_the_most_urgent_task_runs_first(on_tenuto):
@@ -260,7 +263,7 @@ def test_signals_tell_of_a_task_and_of_how_it_ended(worker):
     assert sorted(heard) == sorted([*began, ("finished", "SUCCESSFUL"), ("finished", "FAILED")])
 
 
-def test_a_task_leaves_no_connection_of_django_open(worker, monkeypatch):
+def test_a_task_leaves_no_connection_of_django_open(worker):
     closed: list[bool] = []
 
     def hear(task_result: Any, **_: Any) -> None:
