@@ -15,7 +15,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, connections, transaction
 
-from tenuto import job
+from tenuto import Failed, job
 from tenuto.blocking import Tenuto
 from tests.kit import LEASE
 from tests.lenders import set_up_django
@@ -195,12 +195,17 @@ def test_a_task_that_fails_says_what_it_raised(worker):
         _ = result.return_value
 
 
-def test_a_task_may_be_tried_again_and_its_context_counts_the_attempts(worker):
+def test_a_task_may_be_tried_again_and_its_context_counts_the_attempts(on_tenuto):
     result = second_time.enqueue()
-    worker.relay_to(result.id).outcome(timeout=30)
-    worker.retry([result.id])
+    relay = on_tenuto.relay_to(result.id)  # before it runs: its first attempt answers
 
-    assert ended(result).return_value == 2
+    with Tenuto(on_tenuto.config.url, queues={"default": 1}, lease=LEASE, grace=1) as worker:
+        assert isinstance(relay.outcome(timeout=30), Failed)
+        result.refresh()
+        assert str(result.status) == "READY"
+        worker.retry([result.id])  # now, and not after its backoff
+        assert ended(result).return_value == 2
+
     assert result.attempts == 2
     assert [error.exception_class for error in result.errors] == [Refused]
 
