@@ -18,6 +18,7 @@ from tenuto.testing.tried import Tried
 
 LIMIT: Final = 1000  # attempts of one drain
 LOOK_EVERY: Final = 0.02  # seconds between two looks at jobs that run on a node
+STAGE_EVERY: Final = 0.1  # seconds, while jobs run and there is room for more
 LOOKED_AT: Final = 10_000  # waiting jobs, of which the one that is due first is next
 SHOWN: Final = 5
 
@@ -119,7 +120,7 @@ class Rounds:
         self._turn: list[str] = []  # queues, the one that was served last at the end
         self._closed: set[str] = set()  # queues whose limits allow nothing, until something ends
         self._put_back: set[str] = set()  # jobs that nobody here can run
-        self._waited = 0.0  # seconds for jobs of nodes
+        self._until = self._soon()  # when something must have ended, by the loop's clock
 
     async def go(self) -> list[Tried[Any]]:
         """Run until nothing is left that the rules want. Raises NotDrained, and what a job raised."""
@@ -127,7 +128,7 @@ class Rounds:
         while not (self._rules.is_over and await self._rules.is_over()):
             await self._fill()
             if self._hand.under_way:
-                self._take_in(await self._next())
+                await self._next()
             elif not await self._more():
                 break
         return self.runs
@@ -165,18 +166,24 @@ class Rounds:
         taken = {slot for slot, _ in self._hand.under_way.values()}
         return next(slot for slot in (Slot(queue, number) for number in range(len(taken) + 1)) if slot not in taken)
 
-    async def _next(self) -> Tried[Any]:
-        run = await self._hand.next_ended(self._within)
-        if run is None:
+    async def _next(self) -> None:
+        """Take in what has ended, or wait for that: until there may be more to start, where there is room for it."""
+        if run := await self._hand.ended():
+            self._take_in(run)
+            return
+        left = self._until - asyncio.get_running_loop().time()
+        if left <= 0:
             jobs = await self._hand.let_go()
             told = "they may wait for each other (at_once= runs several), or for something that a test must let happen"
             raise NotDrained(f"none of these has ended within {self._within:g} s: {_named(jobs)}; {told}")
-        return run
+        has_room = len(self._hand.under_way) < self._rules.at_once
+        if not await self._hand.wait(min(left, STAGE_EVERY) if has_room else left) and has_room:
+            await self._look()
 
     def _take_in(self, run: Tried[Any]) -> None:
         self.runs.append(run)
         self._closed.clear()
-        self._waited = 0.0
+        self._until = self._soon()
         if run.outcome == "put back":
             self._put_back.add(run.job.id)
         if not self._rules.keep_failures:
@@ -229,11 +236,13 @@ class Rounds:
         seen = await self._app.database.read(upkeep.nodes) if mine else []
         if not any(one.alive and one.node != self._hand.node.id for one in seen):
             return False
-        if self._waited > self._within:
+        if asyncio.get_running_loop().time() > self._until:
             raise NotDrained(f"a node runs for longer than {self._within:g} s: {_named(mine)}")
         await asyncio.sleep(LOOK_EVERY)  # another node's: nothing tells when they end
-        self._waited += LOOK_EVERY
         return True
+
+    def _soon(self) -> float:
+        return asyncio.get_running_loop().time() + self._within
 
 
 def _when(job: Job[Any, Any]) -> tuple[Any, str]:

@@ -64,7 +64,8 @@ class Hand(Crew):
         super().__init__(app, node, notifier, app.cron.entries, grace=timedelta(0), **keep)
         self.app = app
         self.under_way: dict[asyncio.Task[None], tuple[Slot, Attempt]] = {}
-        self.asked = asyncio.Event()  # somebody asked something of what runs
+        self.stirred = asyncio.Event()  # something was enqueued, or asked of what runs
+        self._is_asked = False
         self._came_to: dict[Attempt, Outcome] = {}
         self._acks: dict[Attempt, Ack] = {}
         self._killed: set[Attempt] = set()
@@ -185,21 +186,20 @@ class Hand(Crew):
         self._killed.add(attempt)
         attempt.stopped = RELEASED
 
-    async def next_ended(self, within: float) -> Tried[Any] | None:
-        """What an attempt under way came to, as soon as one ended and was given back; None when none did in time."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + within
-        while loop.time() < until:
-            asked = asyncio.ensure_future(self.asked.wait())
-            ended, _ = await asyncio.wait(
-                [*self.under_way, asked], timeout=until - loop.time(), return_when=asyncio.FIRST_COMPLETED
-            )
-            asked.cancel()
-            if self.asked.is_set():
-                await self._obey()
-            for task in self.under_way:  # in the order in which they began
-                if task in ended:
-                    return await self._finish(task)
+    async def wait(self, within: float) -> bool:
+        """Wait until an attempt has ended, or something was enqueued or asked; False when that took longer."""
+        stirred = asyncio.ensure_future(self.stirred.wait())
+        ended, _ = await asyncio.wait([*self.under_way, stirred], timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        stirred.cancel()
+        self.stirred.clear()
+        await self._obey()
+        return bool(ended)
+
+    async def ended(self) -> Tried[Any] | None:
+        """What the next attempt came to that has ended, in the order in which they began, once it is given back."""
+        for task in self.under_way:
+            if task.done():
+                return await self._finish(task)
         return None
 
     async def _finish(self, task: "asyncio.Task[None]") -> Tried[Any]:
@@ -235,12 +235,14 @@ class Hand(Crew):
     # ── what others ask ──
 
     def _hear(self, hint: Hint) -> None:
-        if hint.channel == "signal":
-            self.asked.set()
+        self._is_asked |= hint.channel in ("signal", "")
+        self.stirred.set()
 
     async def _obey(self) -> None:
         """Tell those attempts to stop whose jobs an operator cancelled."""
-        self.asked.clear()
+        if not self._is_asked:
+            return
+        self._is_asked = False
         cancelled = set(await self._run(upkeep.poll_cancels, list(self._leases.values())))
         for _, attempt in self.under_way.values():
             if (attempt.job.id, attempt.job.epoch) in cancelled and attempt.stopped is None:

@@ -1,5 +1,7 @@
 """Performing: one job run for a test, whole: its args, features, hooks and keys, its encoding, and a store."""
 
+import asyncio
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from tenuto.app import Tenuto
@@ -41,7 +43,9 @@ async def _perform(app: Tenuto, job: Job[Any, T], within: Duration) -> Tried[T]:
         if claimed is None:
             raise InvalidRequest(f"job {stored.id} of {stored.worker} cannot run now: it is {stored.state}")
         await hand.begin(claimed, slot)
-        done = await hand.next_ended(limit)
-        if done is None:
-            raise NotDrained(f"{stored.worker} has not ended within {limit:g} s; within= gives it longer")
-        return done
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                while not (done := await hand.ended()):
+                    await hand.wait(limit)
+                return done
+        raise NotDrained(f"{stored.worker} has not ended within {limit:g} s; within= gives it longer")

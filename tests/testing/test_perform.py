@@ -257,7 +257,7 @@ async def test_one_that_does_not_end_is_given_back_and_told_of(app):
 
     stored = await app.enqueue(stuck.new())
 
-    with pytest.raises(NotDrained, match="perform.stuck has not ended within 0.1 s"):
+    with pytest.raises(NotDrained, match=r"perform\.stuck has not ended within 0.1 s"):
         await perform(stored, app=app, within=0.1)
     now = await app.fetch(stored)
     assert (now.state, now.attempt) == ("available", 0)
