@@ -106,7 +106,8 @@ async def test_an_instance_of_a_workers_args_means_all_of_them(app):
 
 
 async def test_a_worker_is_found_by_its_name_and_under_the_names_it_had(app):
-    forget("enqueued.old")
+    for name in ("enqueued.old", "enqueued.new"):
+        forget(name)
 
     @job(name="enqueued.old")
     async def old() -> None: ...
