@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import suppress
 from functools import partial
 from pkgutil import resolve_name
+from types import ModuleType
 from typing import Any, Final
 
 import pytest
@@ -97,10 +98,11 @@ def _usual_scope(config: pytest.Config) -> str:
     return str(config.getini("asyncio_default_test_loop_scope") or "function")
 
 
-class _Doors:
-    """The fixtures behind `tenuto_app` and `tenuto_clock`, as attributes of a plugin of its own."""
+class _Doors(ModuleType):
+    """The fixtures behind `tenuto_app` and `tenuto_clock`, as a plugin of its own."""
 
     def __init__(self) -> None:
+        super().__init__("tenuto_doors")
         self._add("anyio", pytest.fixture)
         with suppress(ImportError):  # without it, no test asks for these
             import pytest_asyncio

@@ -59,9 +59,9 @@ async def test_a_job_is_performed_without_an_app():
 
 
 async def test_its_value_is_what_a_reader_gets_and_not_what_was_returned():
-    done = await perform(pair.new(3))
+    value: Any = (await perform(pair.new(3))).value
 
-    assert done.value == (3, {"1": "one"})
+    assert value == (3, {"1": "one"})
 
 
 async def test_its_args_are_those_that_a_node_reads():
