@@ -53,6 +53,8 @@ TenutoError
 ├── ProcessDied             the process in which a job ran died under it
 ├── RaisedElsewhere         what a job raised in another process, as data
 ├── JobTimedOut             one attempt ran longer than its timeout
+├── NotCompleted            a test asks for the value of a job that has none: it came to something else
+├── NotDrained              the jobs of a test do not come to their end
 └── WaitTimedOut            a wait ended first; what was waited for goes on
 """
 
@@ -667,3 +669,19 @@ class WaitTimedOut(TenutoError, TimeoutError):
         super().__init__(f"{what} did not end within {seconds:g} s; it goes on, only the waiting stopped")
         self.what = what
         self.seconds = seconds
+
+
+# ── tests ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+class NotCompleted(TenutoError, LookupError):
+    """A test asks for the value of a job that came to something else; what it raised, if anything, is the cause."""
+
+    def __init__(self, what: str, outcome: str, why: str) -> None:
+        super().__init__(f"{what} has no value: it is {outcome}" + (f", {why}" if why else ""))
+        self.what = what
+        self.outcome = outcome
+
+
+class NotDrained(TenutoError, RuntimeError):
+    """The jobs of a test do not come to their end: they go on for ever, wait for each other, or cannot start."""

@@ -146,6 +146,9 @@ class Waiting:
         self._check_open()
         async with self._begun(relays, with_retries=with_retries) as waits:
             if waits:
+                if limit == 0:
+                    with suppress(StorageUnavailable):
+                        await self._read()  # what is there is told without a wait
                 with _slot_lent(relays):
                     answers = [wait.answer for wait in waits]
                     await asyncio.wait(answers, timeout=limit, return_when=asyncio.FIRST_EXCEPTION)
@@ -256,7 +259,9 @@ def uncommitted(id: str) -> WouldDeadlock:
 def _slot_lent(relays: Sequence[Relay[Any]]) -> AbstractContextManager[None]:
     """In a job: let its queue use the slot meanwhile. Raises WouldDeadlock where that cannot help."""
     mine = running.get(None)
-    return nullcontext() if mine is None else mine.slots.lent(mine.job, [relay.job for relay in relays])
+    if mine is None or mine.slots is None:
+        return nullcontext()
+    return mine.slots.lent(mine.job, [each.job for each in relays])
 
 
 _ANY_SETTLED: Final = Hint("settled")

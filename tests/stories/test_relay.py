@@ -148,6 +148,7 @@ async def test_a_timeout_stops_only_the_waiting(app):
     assert await relay.outcome(timeout=0) == TimedOut()
     gate.open()
     assert await relay.outcome() == Completed(None)
+    assert await relay.outcome(timeout=0) == Completed(None)  # no wait is needed
 
 
 async def test_a_timeout_is_a_timeout_error(app):

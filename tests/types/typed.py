@@ -23,6 +23,7 @@ from tenuto.outcome import Cancel, Discard, Record, Snooze
 from tenuto.relay import Relay
 from tenuto.schedule import CronStatus
 from tenuto.sizes import Sizes
+from tenuto.testing import Clock, Drained, Faults, Tried, WorkflowRun, assert_enqueued, drain, perform, run_workflow
 from tenuto.worker import Worker
 from tenuto.workflow import Step, Workflow, WorkflowStatus
 
@@ -334,3 +335,25 @@ def use_blocking(app: blocking.Tenuto) -> None:
     app.enqueue(7)  # type: ignore[call-overload]  # pyright: ignore
     app.queue("web").scale("three")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     app.workflow("id").wait(until=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+# ── testing ───────────────────────────────────────────────────────────────────────────────────────
+
+
+async def tests(app: Tenuto) -> None:
+    assert_type(await perform(count.new(["a"])), Tried[int])
+    assert_type((await perform(fetch.new("a.com"), app=app)).value, dict[str, str])
+    assert_type((await perform(Webhook.new(account_id=1))).value, int)
+    assert_type(await drain(app, queue=["mail"], scheduled=True, within=5), Drained)
+    assert_type(await run_workflow(app, flow), WorkflowRun)
+    assert_type(await assert_enqueued(app, worker=Webhook, args={"account_id": 1}, count=1), Job[Any, Any])
+    await assert_enqueued(app, worker=fetch, state=["available"], where=lambda job: job.priority == 0)
+    async with Clock(app) as clock:
+        await clock.advance(60, cron=True)
+    with Faults() as faults:
+        faults.fail(fetch, ValueError(), nth=[1, 2])
+        faults.kill(Webhook, after=True)
+        faults.fail(fetch, "error")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+    await assert_enqueued(app, quue="mail")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await drain(app, retry=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
