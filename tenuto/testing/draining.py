@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -86,7 +87,7 @@ async def drain(
     rules = Rules(_names(queue), scheduled, retries, keep_failures, _count("at_once", at_once), _count("limit", limit))
     async with Hand(app) as hand:
         runs = await Rounds(hand, rules, seconds("within", within).total_seconds()).go()
-        return Drained(tuple(runs), await _left(app, rules.queues))
+        return Drained(tuple(runs), _left(await hand.patiently(app.counts), rules.queues))
 
 
 @dataclass(frozen=True)
@@ -219,21 +220,23 @@ class Rounds:
         states = self._rules.hurried
         if not states:
             return False
-        waiting = await self._app.find(state=states, workflow=self._rules.workflow, limit=LOOKED_AT)
+        find = partial(self._app.find, state=states, workflow=self._rules.workflow, limit=LOOKED_AT)
+        waiting = await self._hand.patiently(find)
         paused = set(self._turn) - {queue.name for queue in await self._hand.poll(self._turn)}
         mine = [job for job in waiting if job.queue in self._turn and job.queue not in paused]
         first = min((job for job in mine if job.id not in self._put_back), key=_when, default=None)
         if first is None:
             return False
-        await self._app.update(first, {"schedule_in": 0})
+        await self._hand.patiently(partial(self._app.update, first, {"schedule_in": 0}))
         await self._hand.tend()
         return True
 
     async def _wait_for_nodes(self) -> bool:
         """Wait a moment for jobs that nodes run; False when there are none. Raises NotDrained after `within`."""
-        running = await self._app.find(state=EXECUTING, limit=LOOKED_AT)
+        running = await self._hand.patiently(partial(self._app.find, state=EXECUTING, limit=LOOKED_AT))
         mine = [job for job in running if job.queue in self._turn]
-        seen = await self._app.database.read(upkeep.nodes) if mine else []
+        read = partial(self._app.database.read, upkeep.nodes)
+        seen = await self._hand.patiently(read) if mine else []
         if not any(one.alive and one.node != self._hand.node.id for one in seen):
             return False
         if asyncio.get_running_loop().time() > self._until:
@@ -249,9 +252,9 @@ def _when(job: Job[Any, Any]) -> tuple[Any, str]:
     return job.scheduled_at, job.id
 
 
-async def _left(app: Tenuto, queues: frozenset[str] | None) -> dict[str, int]:
+def _left(counts: Mapping[str, Mapping[str, int]], queues: frozenset[str] | None) -> dict[str, int]:
     left: Counter[str] = Counter()
-    for queue, states in (await app.counts()).items():
+    for queue, states in counts.items():
         if queues is None or queue in queues:
             left.update({state: jobs for state, jobs in states.items() if not JobState(state).is_terminal})
     return dict(left)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from tenuto.app import Tenuto
@@ -55,11 +56,13 @@ async def run_workflow(
     stored = await app.enqueue(flow)
     handle = app.workflow(stored.id)
 
+    hand = Hand(app)
+
     async def is_over() -> bool:
-        return (await handle.status(steps=False)).is_finished
+        return (await hand.patiently(partial(handle.status, steps=False))).is_finished
 
     rules = Rules(None, True, True, True, at_once, limit, stored.id, is_over)  # hurry all, and raise nothing
-    async with Hand(app) as hand:
+    async with hand:
         runs = await Rounds(hand, rules, seconds("within", within).total_seconds()).go()
         await hand.tend()  # hooks of steps that others ended
     status = await handle.status()

@@ -4,10 +4,11 @@
 # It takes the parts of an open app, as the app itself would hand them to a crew.
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from contextvars import Context
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final, NamedTuple, ParamSpec, Self, TypeVar
 
 from uuid_utils import uuid7
@@ -97,7 +98,7 @@ class Hand(Crew):
 
     async def queues(self) -> set[str]:
         """Every queue that holds jobs."""
-        return set(await self.app.counts())
+        return set(await self.patiently(self.app.counts))
 
     async def poll(self, queues: Collection[str]) -> list[QueuePoll]:
         """How these queues stand, without those that an operator paused."""
@@ -106,9 +107,8 @@ class Hand(Crew):
 
     async def tend(self) -> None:
         """What services do: stage what is due, cancel what waits past its deadline, take back what died, tell hooks."""
-        await self._stager.tick()
-        await self._lifeline.tick()
-        await self._outbox.tick()
+        for service in (self._stager, self._lifeline, self._outbox):
+            await self.patiently(service.tick)
 
     # ── claim ──
 
@@ -150,7 +150,7 @@ class Hand(Crew):
             return (yield from verb(*asked, lease, self.node.id))
 
         try:
-            return await self._database_run(verb, *asked, lease, self.node.id)
+            return await self.node.database.run(verb, *asked, lease, self.node.id)
         except StorageUnavailable:
             return await self._run(claim)
 
@@ -210,11 +210,11 @@ class Hand(Crew):
         if is_killed:
             self._killed.discard(attempt)
             await self._run(upkeep.expire, [self._leases.pop(slot)])
-            await self._lifeline.tick()
+            await self.patiently(self._lifeline.tick)
         else:
             tell_settled(self._notifier, await self._run(store.ack, [ack]))
         try:
-            now = await self.app.fetch(job)
+            now = await self.patiently(partial(self.app.fetch, job))
         except JobNotFound:  # somebody deleted it meanwhile
             now = job.replace(state=ack.state)
         return tried(now, came_to, is_killed=is_killed)
@@ -258,15 +258,15 @@ class Hand(Crew):
     # ── the database ──
 
     async def _run(self, verb: Callable[P, Verb[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a verb, again and again where the database is away for a moment, as a node does."""
+        return await self.patiently(lambda: self.node.database.run(verb, *args, **kwargs))
+
+    async def patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What is asked of the database, again and again where that is away for a moment, as a node does."""
         for _ in range(PATIENCE):
             with suppress(StorageUnavailable):
-                return await self._database_run(verb, *args, **kwargs)
+                return await ask()
             await asyncio.sleep(0.01)  # before the next try: the database may be away
-        return await self._database_run(verb, *args, **kwargs)
-
-    async def _database_run(self, verb: Callable[P, Verb[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self.node.database.run(verb, *args, **kwargs)
+        return await ask()
 
 
 class _Watched(Executor):

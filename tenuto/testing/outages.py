@@ -13,16 +13,16 @@ Drive = Callable[[Verb[Any]], Awaitable[Any]]
 
 @contextmanager
 def database_away(
-    app: Tenuto, *, calls: int | None = None, lost: Literal["calls", "answers"] = "calls"
+    app: Tenuto, *, calls: int | None = None, after: int = 0, lost: Literal["calls", "answers"] = "calls"
 ) -> Generator[None]:
-    """Let the app's database be away for its next so many `calls`, or to the end of the block.
+    """Let the app's database be away for its next so many `calls`, or to the end of the block; `after` so many first.
 
     Each raises StorageUnavailable. With `lost="answers"` what was asked is done, and nobody hears of it: the outage in
     which a caller cannot know. Leases of a node that works go on meanwhile.
     """
     if lost not in ("calls", "answers"):
         raise InvalidRequest(f"lost={lost!r:.80} is neither 'calls' nor 'answers'")
-    left = [calls]
+    left = _Left(after, calls)
     drives = ("_drive", "_drive_read")
     reached: dict[str, Drive] = {name: getattr(app.database, name) for name in drives}
     for name in drives:
@@ -34,12 +34,27 @@ def database_away(
             del vars(app.database)[name]
 
 
-def _away(drive: Drive, left: list[int | None], *, is_done: bool) -> Drive:
+class _Left:
+    """How many calls still go through, and how many are lost then; None for all."""
+
+    def __init__(self, through: int, lost: int | None) -> None:
+        self._through = through
+        self._lost = lost
+
+    def loses(self) -> bool:
+        """Whether the next call is lost."""
+        if self._through > 0:
+            self._through -= 1
+            return False
+        if self._lost is not None:
+            self._lost -= 1
+        return self._lost is None or self._lost >= 0
+
+
+def _away(drive: Drive, left: _Left, *, is_done: bool) -> Drive:
     async def away(verb: Verb[Any]) -> Any:
-        if left[0] is not None:
-            if left[0] <= 0:
-                return await drive(verb)
-            left[0] -= 1
+        if not left.loses():
+            return await drive(verb)
         if is_done:
             await drive(verb)
             raise StorageUnavailable("a test lost the answer of the database: what was asked is done")

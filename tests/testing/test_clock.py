@@ -149,6 +149,7 @@ async def test_a_node_keeps_its_lease_and_what_it_runs_when_time_moves(open_app:
     async with Clock(node) as clock:
         for _ in range(5):
             await clock.advance(timedelta(days=30))
+            assert [each.node for each in await node.nodes()] != []
         gate.open()
         await drain(node)
 
