@@ -261,7 +261,8 @@ def _slot_lent(relays: Sequence[Relay[Any]]) -> AbstractContextManager[None]:
     mine = running.get(None)
     if mine is None or mine.slots is None:
         return nullcontext()
-    return mine.slots.lent(mine.job, [each.job for each in relays])
+    lent: AbstractContextManager[None] = mine.slots.lent(mine.job, [each.job for each in relays])
+    return lent
 
 
 _ANY_SETTLED: Final = Hint("settled")
