@@ -150,13 +150,6 @@ FENCES = [
         "tests/storage/test_chains.py::test_a_link_that_ended_is_the_next_one_where_another_holds_its_chain",
     ),
     Fence(
-        "A link that leaves as its turn comes hands it on",
-        "storage/chains.py",
-        r"left = set\(holders\.values\(\)\) - [^\n]*",
-        "left = set()",
-        "tests/storage/test_chains.py::test_a_link_that_leaves_when_its_turn_has_been_given_to_it_hands_it_on",
-    ),
-    Fence(
         "A chain that is to hold is not handed on",
         f"{SQL}/advance_chains.sql",
         r"('retryable'\)) or (strpos|instr)[^\n]*",
