@@ -45,11 +45,11 @@ def nothing(_: Any) -> list[Any]:
 
 
 def enqueue(conn: Any, database: Database, *jobs: Job[Any, Any]) -> list[Job[Any, Any]]:
-    return found.run(conn, database, store.enqueue(jobs), nothing)
+    return found.run(found.line_to(conn, database), database, store.enqueue(jobs), nothing)
 
 
 async def enqueue_async(conn: Any, database: Database, *jobs: Job[Any, Any]) -> list[Job[Any, Any]]:
-    return await found.run_async(conn, database, store.enqueue(jobs), nothing)
+    return await found.run_async(await found.line_to_async(conn, database), database, store.enqueue(jobs), nothing)
 
 
 async def stored(database: Database, *jobs: Job[Any, Any]) -> dict[str, Job[Any, Any]]:
@@ -195,7 +195,7 @@ async def test_a_statement_that_fails_leaves_the_transaction_as_it_was(database:
     lost, kept = a_job(), a_job()
     enqueue(plain, database, kept)
     with pytest.raises((StorageRejected, TypeError)):
-        found.run(plain, database, broken(), nothing)
+        found.run(found.line_to(plain, database), database, broken(), nothing)
     plain.commit()
 
     assert (await stored(database, kept, lost)).keys() == {kept.id}
