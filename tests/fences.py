@@ -467,6 +467,20 @@ FENCES = [
         "tests/stories/test_cron.py::test_a_worker_with_aliases_has_one_entry",
     ),
     Fence(
+        "A plain function that heard that its deadline came is cancelled, whatever it returns",
+        "runtime/executor.py",
+        r"outcome = _in_time\(attempt, (.*)\)\n",
+        r"outcome = \1\n",
+        "tests/runtime/test_executor.py::test_a_plain_function_that_returns_because_its_deadline_came_is_cancelled",
+    ),
+    Fence(
+        "On an executor, one that heard that its time is over has timed out, whenever it began",
+        "runtime/places/elsewhere.py",
+        r" and not answer\.has_heard",
+        "",
+        "tests/stories/test_executors.py::test_a_job_that_began_late_and_ends_because_its_time_is_over_has_timed_out",
+    ),
+    Fence(
         "A job that was completed in its own transaction is not settled by what its code does afterwards",
         "runtime/executor.py",
         r"if attempt\.completions and ",

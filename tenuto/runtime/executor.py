@@ -102,7 +102,7 @@ class Executor:
         if attempt.needs.own is not None and definition.reuse_result:
             return settle(job, KEPT)
         began = _started(job)
-        outcome = await self._outcome(attempt, definition)
+        outcome = _in_time(attempt, await self._outcome(attempt, definition))
         if attempt.completions and self._committed is not None:
             outcome = await self._committed(attempt) or outcome
         told = ack = settle(job, outcome, backoff=definition.backoff, sizes=self._sizes)
@@ -150,6 +150,11 @@ class Executor:
             made = self._elsewhere(definition)
         self._pipelines[definition.acting] = made
         return made
+
+
+def _in_time(attempt: Attempt, outcome: Outcome) -> Outcome:
+    """What it came to, unless its deadline came before: a plain function may have returned because it heard that."""
+    return attempt.stopped if isinstance(attempt.stopped, Cancel) else outcome
 
 
 def _told(attempt: Attempt, outcome: Outcome) -> Outcome:
