@@ -509,6 +509,13 @@ FENCES = [
         "tests/storage/test_loan.py::test_a_verb_that_fails_leaves_the_transaction_as_it_was",
     ),
     Fence(
+        "A verb on a lent transaction of SQLite reads nothing before its turn to write has come",
+        "storage/borrowed/sqlite.py",
+        r"yield Ask\(TURN\)\n",
+        "\n",
+        "tests/storage/test_loan.py::test_a_transaction_of_sqlite_that_was_begun_plainly_waits_for_its_turn_to_write",
+    ),
+    Fence(
         "A forked child counts on no SQLite lock of its parent",
         "storage/sqlite.py",
         r"\[line for line in \(self\._write, self\._read\) if line\.is_running\]",

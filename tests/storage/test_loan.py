@@ -26,6 +26,8 @@ from tenuto.errors import JobMismatch, StorageBusy, StorageRejected, UnusableCon
 from tenuto.job import AVAILABLE, Job
 from tenuto.storage import reading, store, upkeep
 from tenuto.storage.borrowed import found
+from tenuto.storage.borrowed.loan import lent
+from tenuto.storage.borrowed.sqlite import dialect_of
 from tenuto.storage.database import Database, Verb, call
 from tenuto.storage.sqlite import SQLite
 from tests.conftest import database_at
@@ -305,6 +307,36 @@ async def test_every_isolation_will_do(on_postgres: Database, postgres_url: str,
         enqueue(conn, on_postgres, job)
 
     assert job.id in await stored(on_postgres, job)
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_a_transaction_of_sqlite_that_was_begun_plainly_waits_for_its_turn_to_write(
+    on_sqlite: SQLite, is_known: bool
+):
+    """Whatever is written beside it between any two of our statements."""
+    on_sqlite.is_known = is_known
+    job = a_job()
+    other = sqlite3.connect(on_sqlite.path, isolation_level=None, timeout=0)
+    other.execute("create table others (at integer)")
+    plain = sqlite3.connect(on_sqlite.path, isolation_level=None)
+    plain.execute("begin")
+    line = found.line_to(plain, on_sqlite)
+
+    asking = lent(line, dialect_of(on_sqlite), store.enqueue([job]), nothing)
+    asked = next(asking)
+    with suppress(StopIteration):
+        while True:
+            with suppress(sqlite3.OperationalError):  # it has the turn
+                other.execute("insert into others values (1)")
+            rows: Any = line.execute(asked)
+            asked = asking.send(rows)
+    plain.execute("commit")
+    plain.close()
+    count = other.execute("select count(*) from others").fetchone()
+    other.close()
+
+    assert job.id in await stored(on_sqlite, job)
+    assert count > (0,)
 
 
 async def test_a_snapshot_of_sqlite_that_is_too_old_is_said_to_be(on_sqlite: SQLite):

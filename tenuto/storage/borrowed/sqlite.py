@@ -10,7 +10,8 @@ from tenuto.storage.borrowed.loan import NO_TABLES, WITHIN, Ask, Asking, Dialect
 from tenuto.storage.database import Call, Database, Hint, Row, Statement
 from tenuto.storage.sqlite import SQLite, code_of, inputs_of, outputs_of, translated
 
-LOOK: Final = "select file from pragma_database_list where name = 'main'"
+LOOK: Final = "pragma database_list"  # which reads nothing of the file: main is the first
+TURN: Final = "delete from jobs where false"
 BUSY, READ_ONLY, LOCKED = 5, 8, 6
 
 
@@ -42,12 +43,16 @@ class SQLiteDialect(Dialect):
         return outputs_of(statement, rows)
 
     def enter(self) -> Asking[Any]:
-        """Refuse another file than the app's."""
+        """Refuse another file than the app's, and wait for the turn to write before anything is read.
+
+        A transaction that was begun plainly would keep what it reads first, and be refused to write once others had.
+        """
         rows = yield Ask(LOOK, {})
-        file: str = rows[0][0]
+        file: str = rows[0][2]
         if not (file and os.path.exists(self._path) and os.path.samefile(file, self._path)):
             told = repr(os.path.basename(file)) if file else "memory"
             raise UnusableConnection(f"its database is {told}, and the app's is {self._path.name!r}")
+        yield Ask(TURN)
 
     def leave(self, found: Any, hints: Sequence[Hint]) -> Asking[None]:
         """Nothing is to be told."""
