@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from tenuto import codec
@@ -52,7 +52,7 @@ def enqueue(jobs: Sequence[AnyJob]) -> Verb[list[AnyJob]]:
     """
     stored: dict[str, AnyJob] = {}
     for chunk, documents in _packed(in_order(jobs)):
-        rows = yield (last if len(jobs) == 1 else call)("enqueue", jobs=sorted(documents, key=_ID))
+        rows = yield (last if len(jobs) == 1 else call)("enqueue", jobs=documents)
         new = {row[0]: row for row in rows}
         known: dict[str, AnyJob] = {} if len(new) == len(chunk) else (yield from _existing(chunk, documents))
         for job in chunk:
@@ -319,7 +319,6 @@ def _decoded(text: str) -> Any:
 
 URGENCY: Final = attrgetter("priority", "scheduled_at", "id")  # what sorts jobs as they are claimed
 _ATTEMPT: Final = attrgetter("id", "epoch")
-_ID: Final = itemgetter("id")  # in which they lie beside each other that are claimed together
 STATES: Final = {state.value: state for state in JobState}
 _OF_STEPS: Final = ("state", "waiting_on", "has_needs", "has_dependents", "workflow_id")
 _MAY_CASCADE: Final = BAD | {SUSPENDED}  # the gate cancels a step whose need has ended badly

@@ -38,6 +38,5 @@ select
 from new, tick
 where (select set_config('lock_timeout', '2s', true)) is not null
     and (chain is null or chain ->> 'seq' is not null)  -- a link without a number was stored a moment ago
-order by kept ->> 'key' collate "C", id  -- two that store the same keys meet in one order
 on conflict do nothing
 returning id, state, inserted_at, scheduled_at

@@ -13,6 +13,7 @@ new as materialized (
         coalesce(json_extract(value, '$.scheduled'), t.now + coalesce(json_extract(value, '$.delay'), 0)) as due,
         json_extract(value, '$.unique') as held, json_extract(value, '$.chain') as chain
     from t, json_each(:jobs)
+    order by json_extract(value, '$.id')  -- they are claimed in this order, and so lie beside each other
 )
 insert into jobs (
     id, state, queue, worker, args, meta, tags, max_attempts, priority, waiting_on, has_needs,
