@@ -177,6 +177,7 @@ class Waiting:
         if not self._waits[wait.id]:
             del self._waits[wait.id]
         if not self._waits:
+            self._waits.clear()  # a dict that was emptied one by one keeps the table of its most
             self._changed.set()
 
     def stop(self) -> None:
