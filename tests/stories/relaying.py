@@ -99,7 +99,9 @@ def tally_of(process: subprocess.Popen[str]) -> Tally:
 def said(process: subprocess.Popen[str]) -> str:
     """The next line that it prints."""
     assert process.stdout is not None
-    return process.stdout.readline()
+    line = process.stdout.readline()
+    assert line, "it ended without a word; its standard error says why"
+    return line
 
 
 def _say(text: str) -> None:
