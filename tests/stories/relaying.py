@@ -7,6 +7,7 @@ long, prints its Tally, and works on until its standard input ends. `… let-go 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import json
 import os
@@ -139,7 +140,8 @@ async def double(n: int) -> int:
 class Holding:
     """What a process holds at one moment, when nothing is awaited in it."""
 
-    memory: int  # bytes, as the system counts them
+    resident: int  # bytes, as the system counts them
+    in_use: int  # bytes, as the C library counts them; 0 where it is not glibc
     objects: int
     futures: int  # without an answer
     tasks: int
@@ -175,6 +177,7 @@ async def _held(app: Tenuto) -> Holding:
     everything = gc.get_objects()
     return Holding(
         psutil.Process().memory_info().rss,
+        _in_use(),
         len(everything),
         sum(isinstance(each, asyncio.Future) and not each.done() for each in everything),
         len(asyncio.all_tasks()),
@@ -184,12 +187,39 @@ async def _held(app: Tenuto) -> Holding:
     )
 
 
+class _MallocInfo(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "top",
+        )
+    ]
+
+
+def _in_use() -> int:
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mallinfo2"):
+        return 0
+    library.mallinfo2.restype = _MallocInfo
+    told = library.mallinfo2()
+    return int(told.uordblks + told.hblkhd)  # in the heaps, and in mappings of their own
+
+
 def held_meanwhile(url: str) -> list[Holding]:
     """What such a process holds: before, after ten thousand relays, and after as many again.
 
-    All its memory comes from one allocator, the C library's, so that what the system counts is what the process has
-    needed at most. Python's own keeps whole arenas of a megabyte for a single object in them: at rest, the process
-    has anything between what is used and what was needed at most.
+    All its memory comes from one allocator, the C library's, which tells how much of it is in use, by Python, SQLite
+    and the driver together. Python's own would keep a megabyte for each object that is left in it: what such a process
+    has at rest is anything between what it uses and what it used at most, and says little.
     """
     process = _process("let-go", url, PYTHONMALLOC="malloc")
     try:
