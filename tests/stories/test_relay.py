@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from datetime import UTC, datetime, timedelta
 from inspect import signature
 from subprocess import Popen
@@ -46,6 +47,7 @@ from tenuto.errors import (
 )
 from tenuto.runtime.notifier import packed
 from tenuto.storage.database import Hint
+from tenuto.storage.relays import kept
 from tests.kit import LEASE, Gate, Obey, drain, eventually, worker_process
 from tests.servers import PostgresServer
 from tests.storage.build import Claimer
@@ -549,6 +551,23 @@ async def test_nothing_is_told_of_jobs_that_nobody_awaits(app):
     await relay.result()
 
     assert [hint.subject for hint in told if hint.channel == "settled"] == [relay.id]
+
+
+async def test_what_was_relayed_just_now_is_not_asked_for_before_it_can_have_run(app, monkeypatch):
+    reads: list[float] = []
+    read = app.database.read
+
+    async def counted(*asked: Any) -> Any:
+        if asked[0] is kept:
+            reads.append(time.monotonic())
+        return await read(*asked)
+
+    monkeypatch.setattr(app.database, "read", counted)
+    relay = await app.relay(Obey.ok(schedule_in=3600))
+
+    assert await relay.outcome(timeout=0.2) == TimedOut()
+    assert relay.look_from <= reads[0] < relay.look_from + 0.2
+    assert (await app.relay_to(relay.id)).look_from == 0
 
 
 # ── at scale ──────────────────────────────────────────────────────────────────────────────────────
