@@ -1,7 +1,8 @@
-"""Processes that relay: two that ask each other for so long, and one that lets go of half of ten thousand relays.
+"""Processes that relay: two that ask each other for so long, one that waits until it is killed, and one that lets go.
 
 `python -m tests.stories.relaying ask URL MINE THEIRS SECONDS` works on the queue MINE, relays jobs to THEIRS for so
-long, prints its Tally, and works on until its standard input ends. `… let-go URL` prints a Holding, three times.
+long, prints its Tally, and works on until its standard input ends. `… wait URL` prints the id of what it awaits.
+`… let-go URL` abandons half of ten thousand relays, twice, and prints a Holding before and after each time.
 """
 
 from __future__ import annotations
@@ -126,6 +127,26 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
+# ── one that waits ────────────────────────────────────────────────────────────────────────────────
+
+
+async def wait(url: str) -> None:
+    """Relay one job, and wait for it for ever."""
+    async with Tenuto(url) as app:
+        relay = await app.relay(Obey.value(7))
+        _say(relay.id)
+        await relay.result(timeout=None)
+
+
+def killed_while_it_waits(url: str) -> str:
+    """The id of the job that such a process awaited when it was killed."""
+    process = _process("wait", url)
+    try:
+        return said(process).strip()
+    finally:
+        _end(process)
+
+
 # ── one that lets go ──────────────────────────────────────────────────────────────────────────────
 
 FEW, MANY = 100, 10_000
@@ -220,6 +241,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["ask", url, mine, theirs, span]:
             asyncio.run(ask(url, mine, theirs, float(span)))
+        case ["wait", url]:
+            asyncio.run(wait(url))
         case ["let-go", url]:
             asyncio.run(let_go(url))
         case _:

@@ -48,10 +48,11 @@ from tenuto.errors import (
 from tenuto.runtime.notifier import packed
 from tenuto.storage.database import Hint
 from tenuto.storage.relays import kept
-from tests.kit import LEASE, Gate, Obey, drain, eventually, worker_process
+from tenuto.storage.upkeep import prune_jobs
+from tests.kit import LEASE, Gate, Obey, drain, eventually, finish, worker_process
 from tests.servers import PostgresServer
 from tests.storage.build import Claimer
-from tests.stories.relaying import held_meanwhile, tally_of, two_that_ask
+from tests.stories.relaying import held_meanwhile, killed_while_it_waits, tally_of, two_that_ask
 
 RACES = int(os.environ.get("TENUTO_RACES", "1000"))  # between a commit and a wait that begins; 10,000 take a minute
 
@@ -154,6 +155,20 @@ async def test_a_timeout_stops_only_the_waiting(app):
     assert await relay.outcome(timeout=0) == Completed(None)  # no wait is needed
 
 
+async def test_a_wait_is_as_long_as_it_was_told_to_be(app):
+    relay = await app.relay(Obey.wait_at(gate := Gate()))
+    long, endless = [asyncio.create_task(relay.outcome(timeout)) for timeout in (timedelta(minutes=1), None)]
+    began = time.monotonic()
+
+    assert await relay.outcome(timeout=0.2) == TimedOut()
+    assert await relay.outcome(timeout=timedelta(seconds=0.3)) == TimedOut()
+    assert time.monotonic() - began >= 0.5
+    assert not long.done()
+    assert not endless.done()
+    gate.open()
+    assert (await long, await endless) == (Completed(None), Completed(None))
+
+
 async def test_a_timeout_is_a_timeout_error(app):
     with pytest.raises(TimeoutError):
         await (await app.relay(Obey.ok(schedule_in=3600))).result(timeout=0.01)
@@ -241,6 +256,15 @@ async def test_an_answer_is_there_after_a_restart(open_app):
     assert await (await second.relay_to(relay.id)).result() == 8
 
 
+async def test_who_waits_may_be_killed_and_ask_again(open_app, database_url):
+    app = await open_app()
+    id = await asyncio.to_thread(killed_while_it_waits, database_url)
+    assert await (await app.relay_to(id)).outcome(timeout=0) == TimedOut()
+    await open_app(queues={"default": 1})
+
+    assert await (await app.relay_to(id)).result(timeout=20) == 7
+
+
 async def test_a_job_that_nobody_awaited_has_kept_no_value(app):
     stored = await app.enqueue(double.new(4))
     await drain(app)
@@ -264,6 +288,14 @@ async def test_what_a_recorded_job_kept_answers_also_where_nobody_awaited(app):
     await drain(app)
 
     assert await (await app.relay_to(stored)).outcome() == Completed(8)
+
+
+async def test_what_a_step_kept_answers_also_where_nobody_awaited(app):
+    flow = Workflow()
+    flow.add("first", double.new(4))
+    await finish(app, flow)
+
+    assert await (await app.relay_to(flow.jobs["first"])).outcome() == Completed(8)
 
 
 @job(name="recorded double", recorded=True)
@@ -301,10 +333,11 @@ async def test_a_rescued_job_answers_when_it_has_run_after_all(open_app):
     assert (await app.fetch(relay.id)).epoch > 1
 
 
-async def test_a_job_that_was_pruned_or_deleted_is_gone(app):
+@pytest.mark.parametrize("how", ["pruned", "deleted"])
+async def test_a_job_that_was_pruned_or_deleted_is_gone(app, how):
     relay = await app.relay(double.new(4))
     await relay.result()
-    await app.delete(relay.id)
+    await (app.database.run(prune_jobs, timedelta(0)) if how == "pruned" else app.delete(relay.id))
 
     assert await relay.outcome() == Gone()
     with pytest.raises(JobNotFound):
@@ -565,8 +598,8 @@ async def test_what_was_relayed_just_now_is_not_asked_for_before_it_can_have_run
     monkeypatch.setattr(app.database, "read", counted)
     relay = await app.relay(Obey.ok(schedule_in=3600))
 
-    assert await relay.outcome(timeout=0.2) == TimedOut()
-    assert relay.look_from <= reads[0] < relay.look_from + 0.2
+    assert await relay.outcome(timeout=0.4) == TimedOut()
+    assert relay.look_from <= reads[0] < relay.look_from + 0.4  # the first poll is later
     assert (await app.relay_to(relay.id)).look_from == 0
 
 
