@@ -1,10 +1,12 @@
 """Relay: await a job's answer from any process that reaches the database, now or after a restart."""
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final, Generic, TypeVar
 
 from tenuto import telemetry
@@ -45,6 +47,7 @@ from tenuto.storage.database import Database, Hint
 
 T = TypeVar("T")
 
+OURS_FIRST: Final = 0.003  # seconds that the claim of what was just stored has the database to itself; it starts sooner
 POLL_EVERY: Final = 0.5  # seconds: a wait never depends on a hint
 AT_ONCE: Final = 5000  # jobs asked about in one read
 
@@ -55,9 +58,10 @@ class Relay(Generic[T]):
     Letting go of it, or of a wait, costs nothing and leaves nothing behind; the job goes on.
     """
 
-    def __init__(self, job: Job[Any, T], waiting: "Waiting", line: Line | None = None) -> None:
+    def __init__(self, job: Job[Any, T], waiting: "Waiting", line: Line | None = None, *, is_new: bool = False) -> None:
         self.job = job
         self.line = line  # on which it was stored, in a transaction of somebody else's
+        self.look_from = time.monotonic() + OURS_FIRST if is_new else 0.0  # whoever waits hears of what is sooner
         self._waiting = waiting
 
     @property
@@ -115,11 +119,12 @@ def _value(relay: Relay[T], answer: Answer[T], timeout: Duration | None) -> T:
 @dataclass(slots=True, eq=False)
 class _Wait:
     """One wait for one job: whether only its last attempt answers, whether the transaction that stored it may have been
-    open when the wait began, and where the answer goes (None: the job is gone)."""
+    open when the wait began, whether it was looked at, and where the answer goes (None: the job is gone)."""
 
     id: str
     with_retries: bool
     is_inside: bool
+    is_read: bool = False
     answer: "asyncio.Future[Kept | None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -147,6 +152,7 @@ class Waiting:
         async with self._begun(relays, with_retries=with_retries) as waits:
             if waits:
                 if limit == 0:
+                    self._told.update(wait.id for wait in waits)
                     with suppress(StorageUnavailable):
                         await self._read()  # what is there is told without a wait
                 with _slot_lent(relays):
@@ -155,15 +161,19 @@ class Waiting:
             return [await _answer(wait) for wait in waits]
 
     @asynccontextmanager
-    async def _begun(self, relays: Iterable[Relay[Any]], *, with_retries: bool) -> AsyncGenerator[list[_Wait]]:
+    async def _begun(self, relays: Sequence[Relay[Any]], *, with_retries: bool) -> AsyncGenerator[list[_Wait]]:
         waits = [_Wait(each.id, with_retries, each.line is not None and each.line.is_inside) for each in relays]
         for wait in waits:
             self._waits[wait.id].add(wait)
-            self._told.add(wait.id)
         if self._reader is None and waits:
             self._changed = asyncio.Event()  # of this loop
-            self._reader = asyncio.create_task(self._read_while_awaited(), name="tenuto-relay")
-        self._changed.set()
+            leave = self._notifier.subscribe(self._hear)
+            self._reader = asyncio.create_task(self._read_while_awaited(leave), name="tenuto-relay")
+        look_in = max((each.look_from for each in relays), default=0.0) - time.monotonic()
+        if look_in > 0:
+            asyncio.get_running_loop().call_later(look_in, self._look_first, waits)
+        else:
+            self._look_first(waits)
         try:
             yield waits
         finally:
@@ -177,12 +187,16 @@ class Waiting:
         if not self._waits[wait.id]:
             del self._waits[wait.id]
         if not self._waits:
+            self._waits.clear()  # a dict that was emptied one by one keeps the table of its most
             self._changed.set()
 
     def stop(self) -> None:
         """Tell everybody who waits that the app is closed."""
         for wait in [wait for waits in self._waits.values() for wait in waits if not wait.answer.done()]:
             wait.answer.set_exception(NotStarted())
+
+    def _look_first(self, waits: Iterable[_Wait]) -> None:
+        self.look_at(wait.id for wait in waits if not wait.is_read)
 
     def look_at(self, ids: Iterable[str]) -> None:
         """These jobs may have settled."""
@@ -197,10 +211,9 @@ class Waiting:
         elif hint.channel == "settled":
             self.look_at([hint.subject])
 
-    async def _read_while_awaited(self) -> None:
-        leave = self._notifier.subscribe(self._hear)
+    async def _read_while_awaited(self, leave: Callable[[], None]) -> None:
         clock = asyncio.get_running_loop()
-        poll_at = clock.time()
+        poll_at = clock.time() + POLL_EVERY
         try:
             while self._waits:
                 self._changed.clear()  # before the read: what is told from now on leads to another one
@@ -225,6 +238,8 @@ class Waiting:
         what is not there yet may be committed, and be awaited, before the read is back."""
         asked = {id: tuple(self._waits[id]) for id in self._told.intersection(self._waits)}
         self._told.clear()
+        for wait in chain.from_iterable(asked.values()):
+            wait.is_read = True
         ids = list(asked)
         for part in (ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE)):
             found = await self._database.read(relays.kept, part)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -12,10 +11,11 @@ import psycopg
 import pytest
 
 from tenuto import Completed, Tenuto, Workflow
-from tests.kit import LEASE, Obey, eventually, finish
+from tests.kit import LEASE, Obey, finish
 from tests.pooler import PROGRAM, pooled
 from tests.servers import Server
-from tests.stories.test_relay import cut_the_listeners
+from tests.stories.relaying import two_that_ask
+from tests.stories.test_relay import SECONDS, cut_while_they_ask
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not installed: apt-get install pgbouncer")
 
@@ -49,9 +49,8 @@ async def test_it_is_a_pooler_that_gives_each_transaction_another_session(pooled
         assert await cursor.fetchone() != (one.info.backend_pid,)
 
 
-@pytest.mark.parametrize("listen", [True, False], ids=["listen", "no listen"])
-async def test_relays_are_answered_without_a_direct_line(pooled_url: str, listen: bool):
-    async with two_apps(pooled_url, listen=listen) as (_, here):
+async def test_relays_are_answered_where_the_pooler_is_listened_to(pooled_url: str):
+    async with two_apps(pooled_url) as (_, here):
         for _ in range(3):
             relays = await here.relay([Obey.value(n) for n in range(50)])
 
@@ -71,16 +70,20 @@ async def test_with_a_direct_line_what_others_do_is_heard_at_once(pooled_url: st
 
 
 @pytest.mark.timeout(120)
-async def test_every_relay_is_answered_while_the_direct_lines_are_cut_every_second(pooled_url: str, direct_url: str):
-    async with two_apps(pooled_url, listen_url=direct_url) as (_, here):
-        for n in range(5):
-            await eventually(lambda: listening(direct_url))
-            relays = await here.relay([Obey.value(n) for _ in range(50)])
-            await cut_the_listeners(direct_url)
-            late = await here.relay([Obey.value(n) for _ in range(50)])
+async def test_two_processes_answer_each_other_while_their_direct_lines_are_killed(pooled_url: str, direct_url: str):
+    await Tenuto(pooled_url).migrate()
+    with two_that_ask(pooled_url, SECONDS, TENUTO_LISTEN_URL=direct_url) as two:
+        cut = await cut_while_they_ask(two, direct_url)
 
-            assert await here.await_many(relays + late, timeout=30) == [Completed(n)] * 100
-            await asyncio.sleep(1)
+    assert sum(cut) >= SECONDS  # twice as many, but for lines that were not back in time
+
+
+@pytest.mark.timeout(120)
+async def test_two_processes_answer_each_other_with_no_line_at_all(pooled_url: str, direct_url: str):
+    await Tenuto(pooled_url).migrate()
+    with two_that_ask(pooled_url, 4, TENUTO_LISTEN="false") as two:
+        assert await listening(direct_url) == 0
+        await cut_while_they_ask(two, None)
 
 
 async def test_a_workflow_runs_to_its_end_there(pooled_url: str):

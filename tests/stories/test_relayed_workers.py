@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -179,6 +180,23 @@ async def test_who_waits_without_the_key_is_told_which_one_it_lacks(app: Tenuto)
         with pytest.raises(KeyUnavailable, match="other") as refused:
             await wait()
         assert (refused.value.key_id, refused.value.worker) == ("other", "relayed elsewhere")
+
+
+# ── by name alone ─────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_who_waits_need_not_know_the_worker_nor_anything_of_its_values(app: Tenuto):
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+
+    @job(name="relayed unknown")
+    async def unknown() -> Any:
+        return {"at": at, "size": Decimal("1.50"), "pair": (1, {2})}
+
+    relay = await app.relay(unknown.new())
+    await relay.result()
+    forget("relayed unknown")
+
+    assert await (await app.relay_to(relay.id)).result() == {"at": at, "size": Decimal("1.50"), "pair": (1, {2})}
 
 
 # ── by what their worker says ─────────────────────────────────────────────────────────────────────
