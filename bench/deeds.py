@@ -40,6 +40,12 @@ async def stamp(n: int) -> None:
 
 
 @job
+async def echo(n: int) -> int:
+    """Gives back what it got."""
+    return n
+
+
+@job
 async def hold(n: int) -> None:
     """Stays until it is let go."""
     started[n] = time.perf_counter()

@@ -127,6 +127,11 @@ def _start() -> list[Goal]:
     ]
 
 
+def _relay(database: str) -> Goal:
+    key, start = f"{database}relay", f"{database}start"
+    return Goal(key, "p50 ≤ 2 × enqueue → start", over(key, start, "p50"), at_most=2)
+
+
 def _limits(database: str) -> list[Goal]:
     """What is true of queues with limits, on both databases."""
     held, freed, died, beside_many = (f"{database} {name}" for name in ("held", "freed", "died", "beside"))
@@ -159,7 +164,7 @@ GOALS: Final = (
         at_most=POLL + 50,
         shows=MILLISECONDS,
     ),
-    Goal(f"{PG}relay", "p50 ≤ 2 × enqueue → start", over(f"{PG}relay", f"{PG}start", "p50"), at_most=2),
+    *(_relay(database) for database in (PG, "sqlite ")),
     Goal(f"{PG}diamonds", "≥ 1,300 a second", own(f"{PG}diamonds"), at_least=1_300, shows=RATE),
     Goal(f"{PG}diamonds", "≥ 50 % of the bare loop", beside(f"{PG}diamonds", BARE), at_least=0.5),
     Goal(f"{PG}diamonds", "≥ 30 × DBOS", beside(f"{PG}diamonds", "dbos"), at_least=30),

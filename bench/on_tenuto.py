@@ -21,6 +21,7 @@ from bench.deeds import (
     check_workflows,
     diamond,
     drained,
+    echo,
     enqueue_all,
     fill,
     five,
@@ -132,6 +133,20 @@ async def nolisten(asked: Asked) -> Figures:
     return latencies(took) | await check(asked, {"completed": asked.jobs})
 
 
+async def relay(asked: Asked) -> Figures:
+    """From just before the job is relayed until its value is there, on an idle worker in the same process."""
+    took: list[float] = []
+    async with working(asked) as app:
+        for n in range(asked.jobs):
+            await asyncio.sleep(pause_of_a_user())
+            began = time.perf_counter()
+            value = await (await app.relay(echo.new(n))).result()
+            took.append(time.perf_counter() - began)
+            if value != n:
+                raise WentWrong(f"the answer of job {n} is {value}")
+    return latencies(took) | await check(asked, {"completed": asked.jobs})
+
+
 async def open(asked: Asked) -> Figures:
     """Jobs come at a fixed rate, whatever the worker does; each counts from its own tick."""
     jobs = round(asked.rate * asked.seconds)
@@ -196,14 +211,11 @@ def _run(scenario: Callable[[Asked], Coroutine[Any, Any, Figures]], asked: Asked
 
 
 OFFERED: Final = (
-    *(bulk, single, callers, drain, featured, chained, start, nolisten, open, life, diamonds, mixed),
+    *(bulk, single, callers, drain, featured, chained, start, relay, nolisten, open, life, diamonds, mixed),
     *(scale.fanin, scale.large, scale.backlog, scale.memory, scale.growth, scale.idle, scale.processes, scale.node),
     *(limits.held, limits.freed, limits.died, limits.beside, limits.paced, limits.shares, limits.capped, limits.claims),
     pinned,
 )
-REFUSED: Final = {
-    "relay": "awaiting one job's outcome is not offered yet",
-}
 DESCRIBED: Final = {
     "name": "tenuto",
     "version": tenuto.__version__,
@@ -219,7 +231,7 @@ def main() -> int:
     spare_the_collector()
     logging.getLogger("tenuto").setLevel(logging.ERROR)  # the check has a process beside ours, and SQLite warns
     scenarios: dict[str, Scenario] = {scenario.__name__: partial(_run, scenario) for scenario in OFFERED}
-    return serve(scenarios, DESCRIBED, REFUSED)
+    return serve(scenarios, DESCRIBED, {})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Tenuto: durable jobs and workflows on SQLite or PostgreSQL."""
 
 from tenuto import results, telemetry
+from tenuto.answer import Answer, Cancelled, Completed, Discarded, Failed, Gone, Snoozed, TimedOut, TooLarge
 from tenuto.app import Tenuto
+from tenuto.borrowing import complete_in
 from tenuto.context import current_app, current_job
 from tenuto.errors import TenutoError
 from tenuto.features.chain import Chain
@@ -16,6 +18,7 @@ from tenuto.hooking import attach_hook, detach_hook
 from tenuto.job import Failure, Job, JobState
 from tenuto.limits import Limits, Queue, Rate
 from tenuto.outcome import Cancel, Discard, Record, Snooze
+from tenuto.relay import Relay
 from tenuto.sizes import Sizes
 from tenuto.worker import Worker
 from tenuto.workflow import Step, StepStatus, Workflow, WorkflowStatus
@@ -23,12 +26,18 @@ from tenuto.workflow import Step, StepStatus, Workflow, WorkflowStatus
 __version__ = "0.1.0"
 
 __all__ = [
+    "Answer",
     "Cancel",
+    "Cancelled",
     "Chain",
+    "Completed",
     "Deadline",
     "Discard",
+    "Discarded",
     "Encrypted",
+    "Failed",
     "Failure",
+    "Gone",
     "HookState",
     "Job",
     "JobState",
@@ -38,17 +47,22 @@ __all__ = [
     "Rate",
     "Record",
     "Recorded",
+    "Relay",
     "Sizes",
     "Snooze",
+    "Snoozed",
     "Step",
     "StepStatus",
     "Tenuto",
     "TenutoError",
+    "TimedOut",
+    "TooLarge",
     "Unique",
     "Worker",
     "Workflow",
     "WorkflowStatus",
     "attach_hook",
+    "complete_in",
     "current_app",
     "current_job",
     "detach_hook",

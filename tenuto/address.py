@@ -18,7 +18,9 @@ def open_database(config: Config) -> Database:
             from tenuto.storage.postgres import Postgres
         except ImportError:
             raise MissingExtra("PostgreSQL", "postgres") from None
-        return Postgres(config.url, schema=config.namespace, connections=config.connections)
+        return Postgres(
+            config.url, schema=config.namespace, connections=config.connections, listen_url=config.listen_url
+        )
     told = repr(scheme[:20]) if scheme.isalnum() and scheme != config.url else "something else"  # no secrets
     raise InvalidUrl(f"a URL begins with sqlite:/// or postgresql://, and this one with {told}")
 
@@ -34,4 +36,6 @@ def _sqlite(rest: str, config: Config) -> Database:
         raise InvalidUrl("an SQLite URL names a file, and no name of a file holds a NUL")
     if config.namespace != "tenuto":
         raise InvalidUrl("schema= is for PostgreSQL; on SQLite give each app a file of its own")
+    if config.listen_url is not None:
+        raise InvalidUrl("listen_url= is for PostgreSQL; who works on an SQLite file looks at that file")
     return SQLite(Path(path))

@@ -3,23 +3,27 @@
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, Self, TypeAlias, TypeVar, overload
+from uuid import UUID
 
 from tenuto.address import open_database
+from tenuto.answer import Answer
+from tenuto.borrowing import enqueue_in, relay_in
 from tenuto.config import Config
-from tenuto.definition import sealed
 from tenuto.desk import Desk
 from tenuto.errors import ConfigError
 from tenuto.job import AVAILABLE, Duration, Job, seconds
 from tenuto.limits import Queue
-from tenuto.options import as_jobs, fitting
+from tenuto.options import as_jobs
+from tenuto.relay import Relay, Waiting
 from tenuto.runtime.crew import Crew
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier
 from tenuto.runtime.places.elsewhere import Executors, check_executors
 from tenuto.runtime.signals import stop_signals
 from tenuto.schedule import Schedule
+from tenuto.shaping import as_given, shaped
 from tenuto.sizes import Sizes
-from tenuto.storage import store, upkeep
+from tenuto.storage import relays, store, upkeep
 from tenuto.storage.database import Hint
 from tenuto.storage.together import Together
 from tenuto.workflow import Workflow
@@ -54,6 +58,7 @@ class Tenuto(Desk):
         keep_workflows: Duration | None = None,
         connections: int | None = None,
         listen: bool | None = None,
+        listen_url: str | None = None,
         executors: Executors | None = None,
         sizes: Sizes | Mapping[str, int] | None = None,
     ) -> None:
@@ -72,6 +77,7 @@ class Tenuto(Desk):
         self.database = open_database(config)
         self._node = Node(self.database, config.node, config.lease)
         self._notifier = Notifier(self._node, listens=config.listen)
+        self.waiting = Waiting(self.database, self._notifier, self._check_open)
         self.cron.set_up(config.cron, self.database, self._notifier)
 
     def configure(self, **settings: Any) -> None:
@@ -135,6 +141,7 @@ class Tenuto(Desk):
 
     async def _close(self) -> None:
         self._is_open = False
+        self.waiting.stop()
         self._node.end()
         await self._notifier.stop()
         await self.database.close()
@@ -194,43 +201,88 @@ class Tenuto(Desk):
     # ── enqueue ──
 
     @overload
-    async def enqueue(self, work: J) -> J: ...
+    async def enqueue(self, work: J, *, conn: Any = None, notify: bool = True) -> J: ...
     @overload
-    async def enqueue(self, work: Workflow) -> Workflow: ...
+    async def enqueue(self, work: Workflow, *, conn: Any = None, notify: bool = True) -> Workflow: ...
     @overload
-    async def enqueue(self, work: Sequence[J]) -> list[J]: ...
-    async def enqueue(self, work: Any) -> Any:
+    async def enqueue(self, work: Sequence[J], *, conn: Any = None, notify: bool = True) -> list[J]: ...
+    async def enqueue(self, work: Any, *, conn: Any = None, notify: bool = True) -> Any:
         """Store a job, jobs or a workflow, all or none, and give back what was given, stored.
 
         The same id again is the same job (`existing`), so what failed in doubt can be repeated, and a job that was
         fetched comes back as it is now. One that is gone meanwhile is stored anew and begins again; a step whose row
         is gone raises JobNotFound. A job that was never stored must be available: InvalidJob, as for what is no job.
+        With `conn`, a connection or session of yours, it is stored in your transaction, and the app need not be open.
+        Without `notify` nobody is told, and a node that waits finds it within a second.
         Raises TooLarge over the app's `sizes`, JobMismatch for a taken id, what `Workflow.validate` raises,
-        StorageUnavailable and NotStarted.
+        StorageUnavailable and NotStarted; with `conn` UnusableConnection and StorageBusy, and then the transaction is
+        as it was before.
         """
+        if conn is not None:
+            return await enqueue_in(self.database, self.config.sizes, conn, work, notify=notify)
         if isinstance(work, Workflow):
             rows = work.rows()
-            jobs = await sealed(fitting(rows.jobs, self.config.sizes))
+            jobs = await shaped(rows.jobs, self.config.sizes)
             stored = await self._run(store.enqueue_workflow, work.id, work.name, jobs, rows.nodes, rows.edges)
-            self._tell_due(stored)
-            return work.stored(dict(zip(work.step_names, _as_given(stored, rows.jobs), strict=True)))
-        jobs = fitting(as_jobs(work), self.config.sizes)
+            self._tell_due(stored, notify)
+            return work.stored(dict(zip(work.step_names, as_given(stored, rows.jobs), strict=True)))
+        jobs = as_jobs(work)
         for job in jobs:
             if job.workflow_id is not None:  # a step that was fetched: without its workflow it is not stored again
                 await self.fetch(job)
         self._check_loop()
-        stored = await self._together.enqueue(await sealed(jobs)) if jobs else []
-        self._tell_due(stored)
-        return _as_given(stored, jobs)[0] if isinstance(work, Job) else _as_given(stored, jobs)
+        stored = await self._together.enqueue(await shaped(jobs, self.config.sizes)) if jobs else []
+        self._tell_due(stored, notify)
+        return as_given(stored, jobs)[0] if isinstance(work, Job) else as_given(stored, jobs)
 
-    def _tell_due(self, stored: Iterable[AnyJob]) -> None:
-        due = {job.queue for job in stored if job.state is AVAILABLE}
+    def _tell_due(self, stored: Iterable[AnyJob], notify: bool) -> None:
+        due = {job.queue for job in stored if notify and job.state is AVAILABLE}
         self._notifier.tell(Hint("insert", queue) for queue in due)
 
+    # ── await ──
 
-def _as_given(stored: Sequence[AnyJob], given: Sequence[AnyJob]) -> list[AnyJob]:
-    """Jobs as stored, with the args that their owner gave: what was sealed stays readable to who made it."""
-    return [
-        now if now.existing or now.args is job.args else now.replace(args=job.args)
-        for now, job in zip(stored, given, strict=True)
-    ]
+    @overload
+    async def relay(self, work: Job[Any, T], *, conn: Any = None) -> Relay[T]: ...
+    @overload
+    async def relay(self, work: Sequence[Job[Any, T]], *, conn: Any = None) -> list[Relay[T]]: ...
+    async def relay(self, work: Any, *, conn: Any = None) -> Any:
+        """Enqueue a job, or jobs, of which the answer is awaited: `await (await app.relay(job)).result()`.
+
+        Raises as `enqueue` does. A job that is stored already, or whose unique key another holds, is awaited all the
+        same. With `conn` it is stored in your transaction: commit before you wait, or that raises WouldDeadlock.
+        """
+        asked, line = [job.replace(awaited=True) for job in as_jobs(work)], None
+        if conn is not None:
+            stored, line = await relay_in(self.database, self.config.sizes, conn, asked)
+        else:
+            stored = await self.enqueue(asked)
+            if found := [job for job in stored if job.existing]:
+                await self._await_jobs(found)
+        relayed = [Relay(job, self.waiting, line, is_new=not job.existing) for job in stored]
+        return relayed[0] if isinstance(work, Job) else relayed
+
+    @overload
+    async def relay_to(self, job: Job[Any, T]) -> Relay[T]: ...
+    @overload
+    async def relay_to(self, job: UUID | str) -> Relay[Any]: ...
+    async def relay_to(self, job: Any) -> Any:
+        """Await a job that is stored already, by itself or by its id: one that runs, one that was relayed before a
+        restart, one that has ended. Raises JobNotFound."""
+        found = await self.fetch(job)
+        if not found.awaited:
+            await self._await_jobs([found])
+        return Relay(found, self.waiting)
+
+    async def _await_jobs(self, jobs: Sequence[AnyJob]) -> None:
+        if await self._run(relays.await_jobs, [job.id for job in jobs]):
+            self._notifier.tell([Hint("signal")])
+
+    async def await_many(
+        self, relays: Sequence[Relay[T]], timeout: Duration | None = 5.0, *, with_retries: bool = False
+    ) -> list[Answer[T]]:
+        """What the jobs came to, in the order of their relays; those that have not when the time is over TimedOut.
+
+        The one time is for all of them. Raises as `Relay.outcome` does.
+        """
+        self._check_loop()
+        return await self.waiting.outcomes(relays, timeout, with_retries=with_retries)

@@ -142,6 +142,7 @@ class Config(BaseSettings):
     connections: int = Field(8, ge=2, le=1000)  # to PostgreSQL, at most
     sizes: Annotated[Sizes, NoDecode, BeforeValidator(_sizes)] = USUAL  # how large what is stored may be
     listen: bool = True  # to hints of other processes; without, what they do is noticed within a second
+    listen_url: str | None = Field(None, repr=False)  # of PostgreSQL itself, to listen there, where `url` is a pooler's
 
     @property
     def file(self) -> Path | None:

@@ -41,6 +41,8 @@ class Running:
     loop: Any  # the event loop of its node
     threads: Any  # those of its node, or the one that the attempt keeps
     sizes: Sizes = USUAL  # of what it may store
+    slots: Any = None  # of its queue on its node, to be lent while it waits for another job
+    completions: list[Any] | None = None  # made in transactions of its own, the last one counts; None: not to be had
 
 
 running: ContextVar[Running] = ContextVar("tenuto_running")

@@ -12,6 +12,7 @@ from tenuto.errors import EmptyFilter, JobNotFound, NotStarted, WrongLoop
 from tenuto.handles import QueueHandle, WorkflowHandle, status_of
 from tenuto.job import Job, JobState, id_of
 from tenuto.opening import args_of, opened_job, recorded_value
+from tenuto.relay import Waiting
 from tenuto.runtime.crew import Crew
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier, tell_settled
@@ -27,12 +28,13 @@ AnyJob: TypeAlias = Job[Any, Any]
 
 
 class Desk:
-    """The verbs of an app that do not store jobs. Every one raises NotStarted before it is open."""
+    """The verbs of an app that neither store jobs nor await them. Every one raises NotStarted before it is open."""
 
     config: Config
     database: Database
     _node: Node
     _notifier: Notifier
+    waiting: Waiting
     _crew: Crew | None
     _is_open: bool
     _loop: asyncio.AbstractEventLoop | None
@@ -111,7 +113,7 @@ class Desk:
 
     # ── steer ──
 
-    async def cancel(self, jobs: Named | Iterable[Named] | None = None, **which: Any) -> list[str]:
+    async def cancel(self, /, jobs: Named | Iterable[Named] | None = None, **which: Any) -> list[str]:
         """Cancel jobs, and what waits for them; the ids it changed. Name them, or filter as `find` does.
 
         After it returns, none starts that no node had claimed. One that is executing (it runs, or its node is about
@@ -121,7 +123,7 @@ class Desk:
         return await self._steer("cancel", jobs, which, steer.cancel)
 
     async def retry(
-        self, jobs: Named | Iterable[Named] | None = None, *, keep_results: bool = False, **which: Any
+        self, /, jobs: Named | Iterable[Named] | None = None, *, keep_results: bool = False, **which: Any
     ) -> list[str]:
         """Make jobs due again at once, with room for one more attempt; the ids it changed.
 
@@ -132,13 +134,13 @@ class Desk:
         options = {"keep_results": keep_results, "strict": jobs is not None}
         return await self._steer("retry", jobs, which, steer.retry, **options)
 
-    async def delete(self, jobs: Named | Iterable[Named] | None = None, **which: Any) -> list[str]:
+    async def delete(self, /, jobs: Named | Iterable[Named] | None = None, **which: Any) -> list[str]:
         """Delete jobs that are not running; the ids it deleted. Steps behind an unfinished one are cancelled, unless
         they ignore it. Raises EmptyFilter and InvalidRequest."""
         return await self._steer("delete", jobs, which, steer.delete)
 
     async def update(
-        self, jobs: Named | Iterable[Named] | None = None, changes: Changes | None = None, **which: Any
+        self, /, jobs: Named | Iterable[Named] | None = None, changes: Changes | None = None, **which: Any
     ) -> list[str]:
         """Change jobs that neither run nor ended; the ids it changed: `await app.update(job, {"priority": 0})`.
 
@@ -176,6 +178,7 @@ class Desk:
     async def _act(self, act: Callable[..., Verb[Steered]], ids: list[str], *more: Any, **options: Any) -> list[str]:
         steered = await self._run(act, ids, *more, **options)
         tell_settled(self._notifier, steered.settled)
+        self.waiting.look_at(steered.ids)
         if steered.told:
             self._notifier.tell([Hint("signal")])
         return steered.ids

@@ -38,12 +38,14 @@ TenutoError
 │   ├── InvalidRequest          what is asked of jobs, workflows or queues cannot be: a filter, a limit, slots
 │   ├── WouldDeadlock           waiting here for what only this thread could do
 │   ├── StaleAttempt            this attempt is no longer the job's: its writes are refused
+│   ├── CancelRequested         an operator cancelled the running job: what it did is not to be committed
 │   ├── NotHere                 the job runs in another process, where this is not to be had
 │   └── NotStarted, WrongLoop   the app is not open, or belongs to another event loop
 ├── StorageError            the database
 │   ├── StorageUnavailable      it does not answer; nothing is known of the last write
 │   ├── StorageBusy             others hold the rows, or are always first; nothing was written
 │   ├── StorageRejected         it refused what it was given
+│   ├── UnusableConnection      what was lent as conn= cannot be used for this
 │   ├── SchemaError: NotMigrated, SchemaTooNew, LiveNodes
 │   ├── SQLiteTooOld, PostgresTooOld
 │   └── Forked                  a child process used its parent's connection
@@ -51,10 +53,14 @@ TenutoError
 ├── ProcessDied             the process in which a job ran died under it
 ├── RaisedElsewhere         what a job raised in another process, as data
 ├── JobTimedOut             one attempt ran longer than its timeout
+├── NotCompleted            a test asks for the value of a job that has none: it came to something else
+├── NotDrained              the jobs of a test do not come to their end
 └── WaitTimedOut            a wait ended first; what was waited for goes on
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
 
 
 class TenutoError(Exception):
@@ -453,6 +459,14 @@ class StaleAttempt(Refused):
         self.job_id = job_id
 
 
+class CancelRequested(Refused):
+    """An operator cancelled the running job before it completed: let the transaction roll back."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {job_id} was cancelled while it ran; let the transaction roll back")
+        self.job_id = job_id
+
+
 class NotHere(Refused):
     """The job runs in a process of its own, or in an executor's, where this is not to be had."""
 
@@ -467,8 +481,8 @@ class NotHere(Refused):
 class NotStarted(Refused):
     """The app is not open: use `async with app`, or `await app.start()` first."""
 
-    def __init__(self) -> None:
-        super().__init__("the app is not open; use `async with app:` or `await app.start()` first")
+    def __init__(self, told: str = "the app is not open; use `async with app:` or `await app.start()` first") -> None:
+        super().__init__(told)
 
 
 class WrongLoop(Refused):
@@ -498,6 +512,14 @@ class StorageBusy(StorageError):
 
 class StorageRejected(StorageError):
     """The database refused what it was given; nothing was written."""
+
+
+class UnusableConnection(StorageError):
+    """What was lent as `conn=` cannot be used for this; nothing was done with it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the connection that was given cannot be used: {reason}")
+        self.reason = reason
 
 
 class SchemaError(StorageError):
@@ -595,6 +617,51 @@ class RaisedElsewhere(TenutoError):
         self.traceback = traceback
 
 
+class JobFailed(TenutoError):
+    """An awaited job's attempt failed, and another one follows; `error` says how, as data."""
+
+    def __init__(self, job_id: str, error: Any) -> None:
+        super().__init__(f"job {job_id} failed: {error.type}: {error.message}")
+        self.job_id = job_id
+        self.error = error
+
+
+class JobDiscarded(TenutoError):
+    """An awaited job failed for good; `error` says how, as data."""
+
+    def __init__(self, job_id: str, error: Any) -> None:
+        super().__init__(f"job {job_id} was discarded: {error.type}: {error.message}")
+        self.job_id = job_id
+        self.error = error
+
+
+class JobCancelled(TenutoError):
+    """An awaited job was cancelled, for `reason`."""
+
+    def __init__(self, job_id: str, reason: str) -> None:
+        super().__init__(f"job {job_id} was cancelled" + (f": {reason}" if reason else ""))
+        self.job_id = job_id
+        self.reason = reason
+
+
+class JobSnoozed(TenutoError):
+    """An awaited job asked to be run again after `delay`."""
+
+    def __init__(self, job_id: str, delay: timedelta) -> None:
+        super().__init__(f"job {job_id} snoozed for {delay.total_seconds():g} s; with_retries=True waits on")
+        self.job_id = job_id
+        self.delay = delay
+
+
+class RelayTimedOut(TenutoError, TimeoutError):
+    """The wait for a job ended first; the job goes on, and can be awaited again."""
+
+    def __init__(self, job_id: str, seconds: float) -> None:
+        super().__init__(f"job {job_id} did not answer within {seconds:g} s; it goes on, only the waiting stopped")
+        self.job_id = job_id
+        self.seconds = seconds
+
+
 class WaitTimedOut(TenutoError, TimeoutError):
     """The wait ended first; what was waited for goes on."""
 
@@ -602,3 +669,19 @@ class WaitTimedOut(TenutoError, TimeoutError):
         super().__init__(f"{what} did not end within {seconds:g} s; it goes on, only the waiting stopped")
         self.what = what
         self.seconds = seconds
+
+
+# ── tests ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+class NotCompleted(TenutoError, LookupError):
+    """A test asks for the value of a job that came to something else; what it raised, if anything, is the cause."""
+
+    def __init__(self, what: str, outcome: str, why: str) -> None:
+        super().__init__(f"{what} has no value: it is {outcome}" + (f", {why}" if why else ""))
+        self.what = what
+        self.outcome = outcome
+
+
+class NotDrained(TenutoError, RuntimeError):
+    """The jobs of a test do not come to their end: they go on for ever, wait for each other, or cannot start."""

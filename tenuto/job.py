@@ -72,12 +72,13 @@ class Failure:
 
 
 class Signal:
-    """What a running attempt is told from outside; read by `Job.cancelled`."""
+    """What a running attempt is told from outside: that it is cancelled (`Job.cancelled`), that it is awaited now."""
 
-    __slots__ = ("cancelled",)
+    __slots__ = ("awaited", "cancelled")
 
     def __init__(self) -> None:
         self.cancelled = False
+        self.awaited = False
 
 
 def _nothing() -> Any:
@@ -131,6 +132,7 @@ class Job(Generic[Args, Result]):
     chain_key: str | None = field(default=None, repr=False)  # of its chain, if it is a link of one
     chain_seq: int | None = field(default=None, repr=False)  # its number in it, while it is stored
     chain_holds: str | None = field(default=None, repr=False)  # the endings after which it keeps its chain
+    awaited: bool = field(default=False, repr=False)  # whether it keeps its answer for who awaits it
     existing: bool = field(default=False, repr=False)  # enqueue found it already stored
     error: BaseException | None = field(default=None, repr=False, compare=False)  # for after_process: what was raised
     signal: Signal | None = field(default=None, repr=False, compare=False)

@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from tenuto import codec
+from tenuto.answer import Answer, Cancelled, Completed, Discarded, Failed, Kept
 from tenuto.context import Needs
 from tenuto.definition import registered, resolve
 from tenuto.errors import (
@@ -20,7 +21,7 @@ from tenuto.features.encrypted import Encryption
 from tenuto.features.keys import KeyRing
 from tenuto.features.recorded import inflated, unpacked
 from tenuto.features.sealing import Place, text_of
-from tenuto.job import Job
+from tenuto.job import Failure, Job
 from tenuto.options import check_changes
 from tenuto.sizes import USUAL, Sizes
 from tenuto.tagged import SEALED, Sealed
@@ -64,6 +65,38 @@ async def recorded_value(job_id: str, found: tuple[str | None, str] | None) -> A
         raise NothingRecorded(job_id)
     opened = await _opened(text, Place(job_id, worker, RECORDED))
     return codec.decode(unpacked(text) if opened is None else inflated(opened))
+
+
+async def opened_answer(kept: Kept, *, with_retries: bool) -> Answer[Any]:
+    """What an awaited job came to, opened. Raises as `_opened` does, and Undecodable."""
+    answer = kept.read(with_retries=with_retries)
+    match answer:
+        case Completed(None) if kept.result is not None:
+            return Completed(await result_value(kept.result, kept.id, kept.worker))
+        case Completed(kept=False) if kept.recorded is not None:
+            return Completed(await recorded_value(kept.id, (kept.recorded, kept.worker)))
+        case Completed(value, kept=True) if kept.answer is not None:
+            return Completed(await _opened_value(value, Place(kept.id, kept.worker, RESULT)))
+        case Failed(error) | Discarded(error):
+            return type(answer)(await _opened_failure(error, kept))
+        case Cancelled(_, Failure() as error):
+            return Cancelled((await _opened_failure(error, kept)).message, error)
+        case _:
+            return answer
+
+
+async def _opened_value(value: Any, place: Place) -> Any:
+    if isinstance(value, Sealed):
+        return codec.decode((await _opened(text_of(value), place) or b"").decode())
+    mine = encryption_of(place.worker)
+    if value is not None and mine is not None and not mine.allows_plain:
+        raise NotSealed(place.job_id, place.field, place.worker)
+    return value
+
+
+async def _opened_failure(failure: Failure, kept: Kept) -> Failure:
+    encryption = encryption_of(kept.worker)
+    return failure if encryption is None else await encryption.opened_error(kept.id, kept.worker, failure)
 
 
 async def open_results(job: Job[Any, Any], needs: Needs) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from tenuto import codec
+from tenuto.answer import FAULT, completed_text, snoozed_text, unkept_text
 from tenuto.errors import CodecError, JobTimedOut, ResultTooLarge, TooLarge, Unencodable, UnencodableResult
 from tenuto.failure import PAST_DEADLINE, entry, name_of, said, trace_of, trimmed
 from tenuto.job import (
@@ -156,6 +157,8 @@ class Ack(NamedTuple):
     is_spent: bool = True  # whether the attempt counts
     recorded: str | None = None
     ended_by: str | None = None
+    is_awaited: bool = False
+    unkept: CodecError | None = None  # why an awaited job's value could not be kept
 
 
 def settle(job: Job[Any, Any], outcome: Outcome, *, backoff: Backoff | None = None, sizes: Sizes = USUAL) -> Ack:
@@ -175,7 +178,7 @@ def settle(job: Job[Any, Any], outcome: Outcome, *, backoff: Backoff | None = No
         case Discard():
             return _ended(job, DISCARDED, "discard", outcome.name, outcome.reason, sizes.error)
         case PutBack(delay):
-            return _ack(job, SCHEDULED, delay=delay, is_spent=False)
+            return _ack(job, SCHEDULED, delay=delay, is_spent=False)._replace(is_awaited=False)
         case Gated():
             return _ack(job, SUSPENDED, is_spent=False)
         case Released():
@@ -185,16 +188,39 @@ def settle(job: Job[Any, Any], outcome: Outcome, *, backoff: Backoff | None = No
 
 
 def _ack(job: Job[Any, Any], state: JobState, **rest: Any) -> Ack:
-    return Ack(job.id, job.epoch, state, job.workflow_id, job.has_dependents, job.has_hooks, job.chain_key, **rest)
+    ids = (job.id, job.epoch, state, job.workflow_id, job.has_dependents, job.has_hooks, job.chain_key)
+    return Ack(*ids, is_awaited=is_awaited(job), **rest)
+
+
+def is_awaited(job: Job[Any, Any]) -> bool:
+    """Whether somebody awaits what a running job comes to: since before it was claimed, or by now."""
+    return job.awaited or (job.signal is not None and job.signal.awaited)
 
 
 def _completed(job: Job[Any, Any], record: Record[Any], sizes: Sizes) -> Ack:
-    """Completed with its result, where there is a place for it; what cannot be stored discards the job."""
+    """Completed with its result, where there is a place for it. What cannot be stored discards a step, and of another
+    job is missing from its answer alone."""
+    is_step = job.workflow_id is not None
     try:
-        result = None if job.workflow_id is None else encode_result(record.value, sizes.result)
+        result = encode_result(record.value, sizes.result) if is_step or is_awaited(job) else None
         return _ack(job, COMPLETED, result=result, recorded=record.recorded)
     except CodecError as error:
+        if not is_step:
+            return _ack(job, COMPLETED, recorded=record.recorded, unkept=error)
         return _ended(job, DISCARDED, "discard", type(error).__name__, str(error))
+
+
+def answer_of(ack: Ack) -> str | None:
+    """What an awaited job keeps of this ack, as text; None where other rows say it all."""
+    match ack.state:
+        case JobState.COMPLETED if ack.workflow_id is None:
+            return completed_text(ack.result) if ack.unkept is None else unkept_text(ack.unkept)
+        case JobState.RETRYABLE:
+            return FAULT
+        case JobState.SCHEDULED if ack.delay is not None:
+            return snoozed_text(ack.delay)
+        case _:
+            return None
 
 
 def encode_result(value: object, limit: int = RESULT_MOST) -> str:

@@ -310,6 +310,14 @@ def test_the_password_of_a_url_is_never_told(url):
     assert [text for text in told if SECRET in text] == []
 
 
+def test_an_sqlite_file_has_no_other_place_to_listen_at(monkeypatch):
+    monkeypatch.setenv("TENUTO_LISTEN_URL", "postgresql://me:secret@db.example/jobs")
+    assert "secret" not in repr(load())
+
+    with pytest.raises(InvalidUrl, match="listen_url= is for PostgreSQL"):
+        Tenuto("sqlite:///jobs.db")
+
+
 @pytest.mark.parametrize("options", ["mode=ro", "mode=ro&cache=shared", "mode", "mode&x=1"])
 def test_an_option_of_an_sqlite_url_is_refused_by_its_name(options):
     with pytest.raises(InvalidUrl, match="an SQLite URL takes no options, and this one has 'mode'"):

@@ -121,7 +121,11 @@ def test_the_readme_shows_a_workflow_in_twenty_five_lines(tmp_path):
     assert len(code_lines(tmp_path / "first.py")) <= 25
 
 
-BEYOND = {"dask_cluster.py": {"distributed"}}  # what an example is about, beside the core
+BEYOND = {  # what an example is about, beside the core
+    "dask_cluster.py": {"distributed"},
+    "fastapi_app.py": {"fastapi", "pydantic", "sqlalchemy"},
+    "flask_app.py": {"flask", "sqlalchemy", "werkzeug"},
+}
 
 # ── the programs ──────────────────────────────────────────────────────────────────────────────────
 

@@ -7,7 +7,18 @@ from typing import Any, ClassVar, Final, TypeVar
 
 from tenuto import codec
 from tenuto.context import running
-from tenuto.errors import ConfigError, InvalidJob, JobTimedOut, KeyUnavailable, NotSealed, SealBroken, SealError
+from tenuto.errors import (
+    CodecError,
+    ConfigError,
+    InvalidJob,
+    JobTimedOut,
+    KeyUnavailable,
+    NotSealed,
+    SealBroken,
+    SealError,
+    TooLarge,
+    UnencodableResult,
+)
 from tenuto.features.feature import Feature, Process
 from tenuto.features.keys import KeyProvider, KeyRing, check_library
 from tenuto.features.recorded import deflated
@@ -21,6 +32,7 @@ J = TypeVar("J", bound=Job[Any, Any])
 
 ASK_EVERY: Final = 1.0  # seconds for which a provider's answer holds
 _WITHHELD: Final = "not kept: it has to be sealed, and the keys were not there"
+_UNSAID: Final = "of an encrypted worker, it is not told why"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +95,11 @@ class Encryption(Feature):
 
         Raises as `opened` does.
         """
-        errors = tuple([await self._opened_error(job, failure) for failure in job.errors]) if job.errors else ()
+        errors = (
+            tuple([await self.opened_error(job.id, job.worker, failure) for failure in job.errors])
+            if job.errors
+            else ()
+        )
         if not isinstance(job.args, Sealed):
             return job.replace(args=job.args, errors=errors)
         ring = await self.ring(job.args.key_id)
@@ -121,6 +137,8 @@ class Encryption(Feature):
             sealed["result"] = self.given_back(job, "result", ack.result.encode())
         if ack.recorded is not None:
             sealed["recorded"] = self.given_back(job, "recorded", deflated(ack.recorded))
+        if ack.unkept is not None:
+            sealed["unkept"] = _without_reason(ack.unkept)
         return ack._replace(**sealed) if sealed else ack
 
     def given_back(self, job: Job[Any, Any], field: str, data: bytes) -> str:
@@ -141,14 +159,15 @@ class Encryption(Feature):
             told = _WITHHELD
             if self._ring is not None:
                 said = codec.encode([fields["message"], fields["traceback"]])
-                told = seal(self._ring, _place_of_error(job, job.attempt), said.encode())
+                told = seal(self._ring, _place_of_error(job.id, job.worker, job.attempt), said.encode())
         return codec.encode({**fields, "message": told, "traceback": ""})
 
-    async def _opened_error(self, job: Job[Any, Any], failure: Failure) -> Failure:
+    async def opened_error(self, job_id: str, worker: str, failure: Failure) -> Failure:
+        """An entry of a job's errors opened, or as it is where it cannot be."""
         if failure.sealed is None:
             return failure
         try:
-            said = await self.opened(failure.sealed, _place_of_error(job, failure.attempt))
+            said = await self.opened(failure.sealed, _place_of_error(job_id, worker, failure.attempt))
         except SealError:
             return failure
         message, traceback = codec.decode(said.decode())
@@ -176,8 +195,13 @@ async def _answer(provider: KeyProvider) -> KeyRing:
     return answer
 
 
-def _place_of_error(job: Job[Any, Any], attempt: int) -> Place:
-    return Place(job.id, job.worker, f"error {attempt}")
+def _without_reason(fault: CodecError) -> CodecError:
+    """Why a value could not be kept, without what it says of the value."""
+    return fault if isinstance(fault, TooLarge) else UnencodableResult("$", _UNSAID)
+
+
+def _place_of_error(job_id: str, worker: str, attempt: int) -> Place:
+    return Place(job_id, worker, f"error {attempt}")
 
 
 def _is_ours(outcome: Outcome) -> bool:

@@ -11,7 +11,7 @@ from tenuto.errors import CodecError, InvalidJob, ResultTooLarge, Undecodable
 from tenuto.features.feature import Feature, Process
 from tenuto.job import Job
 from tenuto.outcome import Discard, Outcome, Record, encode_result
-from tenuto.sizes import RECORDED_MOST, RESULT_MOST, USUAL
+from tenuto.sizes import RECORDED_MOST, RESULT_MOST, USUAL, Sizes
 from tenuto.text import size
 
 T = TypeVar("T")
@@ -75,14 +75,24 @@ class Recorder(Feature):
             return Unstorable(refused)
 
     async def _text(self, value: object) -> str:
-        mine = running.get(None)
-        sizes = USUAL if mine is None else mine.sizes
-        limit = sizes.recorded if self._limit is None else self._limit
-        plain = encode_result(value, sizes.result)
-        text = await asyncio.to_thread(packed, plain) if len(plain) > _LONG else packed(plain)
+        plain = encode_result(value, _sizes().result)
+        return self._checked(await asyncio.to_thread(packed, plain) if len(plain) > _LONG else packed(plain))
+
+    def recording(self, value: T) -> Recording[T]:
+        """A result as it is kept, made at once. Raises UnencodableResult and ResultTooLarge."""
+        return Recording(value, self._checked(packed(encode_result(value, _sizes().result))))
+
+    def _checked(self, text: str) -> str:
+        limit = _sizes().recorded if self._limit is None else self._limit
         if size(text) > limit:
             raise ResultTooLarge("the recorded result", size(text), limit)
         return text
+
+
+def _sizes() -> Sizes:
+    """Those of the app that runs this job."""
+    mine = running.get(None)
+    return USUAL if mine is None else mine.sizes
 
 
 def recorder(option: bool | Recorded) -> Feature | None:

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from tenuto import telemetry
@@ -13,6 +14,7 @@ from tenuto.definition import registered
 from tenuto.errors import StaleAttempt, StorageError, StorageUnavailable
 from tenuto.job import Job
 from tenuto.limits import Queue
+from tenuto.runtime.completion import committed
 from tenuto.runtime.executor import Executor
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier
@@ -54,9 +56,9 @@ class Crew:
         self._threads = Threads()
         self._executors: Executors = app.executors
         self._elsewhere = Elsewhere(app.name, self._threads, self._executors)
-        self._executor = Executor(
-            app, self._threads, self._has_step, self._store_result, self._elsewhere.process, app.config.sizes
-        )
+        completed = partial(committed, node, notifier, self._is_capped)
+        doors = (self._has_step, self._store_result, self._elsewhere.process, completed)
+        self._executor = Executor(app, self._threads, *doors, app.config.sizes)
         self._producers: dict[str, Producer] = {}
         self._poller = Poller(node, self._producers, self._start_later, self._stop_later)
         self._scheduler = Scheduler(node, notifier, entries)
@@ -215,6 +217,10 @@ class Crew:
         loop = asyncio.get_running_loop()
         sizes: Sizes = self._app.config.sizes
         return Running(job, self._app, Needs(), self._has_step, self._store_result, loop, self._threads, sizes)
+
+    def _is_capped(self, queue: str) -> bool:
+        producer = self._producers.get(queue)
+        return producer is not None and producer.cursor.is_capped
 
     def _has_step(self, job: Job[Any, Any], step: str) -> bool:
         assert job.workflow_id is not None

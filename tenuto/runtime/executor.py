@@ -29,6 +29,7 @@ from tenuto.outcome import (
     outcome_of,
     settle,
 )
+from tenuto.runtime.lending import Slots
 from tenuto.runtime.places.pool import Threads
 from tenuto.sizes import USUAL, Sizes
 from tenuto.tagged import Sealed
@@ -42,15 +43,17 @@ AnyJob = Job[Any, Any]
 class Attempt:
     """One claimed job on this node: what it needs, and what it was told from outside."""
 
-    __slots__ = ("ack", "is_settled", "job", "needs", "on_loop", "stopped", "task")
+    __slots__ = ("ack", "completions", "is_settled", "job", "needs", "on_loop", "slots", "stopped", "task")
 
-    def __init__(self, job: AnyJob, needs: Needs) -> None:
+    def __init__(self, job: AnyJob, needs: Needs, slots: Slots | None = None) -> None:
         self.job = job
         self.needs = needs
+        self.slots = slots
         self.task: asyncio.Task[None] | None = None
         self.stopped: Stopped | Released | Cancel | None = None
         self.on_loop = False  # whether cancelling its task reaches the user's code
         self.is_settled = False
+        self.completions: list[Any] = []  # made in transactions of its own
         self.ack: Ack | None = None  # what it came to, while its hooks are told
 
     def stop(self, outcome: Stopped | Released | Cancel) -> None:
@@ -72,6 +75,7 @@ class Executor:
         has_step: Callable[[AnyJob, str], bool],
         store_result: Callable[[AnyJob, str], Awaitable[None]],
         elsewhere: Callable[[Definition], Process] | None = None,
+        committed: Callable[[Attempt], Awaitable[Outcome | None]] | None = None,
         sizes: Sizes = USUAL,
     ) -> None:
         self._app = app
@@ -81,6 +85,7 @@ class Executor:
         self._elsewhere = elsewhere
         self._rest = (asyncio.get_running_loop(), threads, sizes)
         self._sizes = sizes
+        self._committed = committed
         self._pipelines: dict[tuple[Feature, ...], Process] = {}  # those of a worker are nobody else's
 
     async def run(self, attempt: Attempt) -> Ack:
@@ -98,7 +103,9 @@ class Executor:
         if attempt.needs.own is not None and definition.reuse_result:
             return settle(job, KEPT)
         began = _started(job)
-        outcome = await self._outcome(attempt, definition)
+        outcome = _in_time(attempt, await self._outcome(attempt, definition))
+        if attempt.completions and self._committed is not None:
+            outcome = await self._committed(attempt) or outcome
         told = ack = settle(job, outcome, backoff=definition.backoff, sizes=self._sizes)
         for feature in definition.giving_back:
             ack = feature.before_ack(job, outcome, ack)
@@ -111,7 +118,8 @@ class Executor:
     async def _outcome(self, attempt: Attempt, definition: Definition) -> Outcome:
         job = attempt.job
         attempt.on_loop = definition.is_async or definition.runs_in is not None
-        running.set(Running(job, self._app, attempt.needs, self._has_step, self._store_result, *self._rest))
+        doors = (self._has_step, self._store_result, *self._rest, attempt.slots, attempt.completions)
+        running.set(Running(job, self._app, attempt.needs, *doors))
         process = self._pipelines.get(definition.acting) or self._pipeline(definition)
         limit: asyncio.Timeout | None = None
         try:
@@ -144,6 +152,11 @@ class Executor:
             made = self._elsewhere(definition)
         self._pipelines[definition.acting] = made
         return made
+
+
+def _in_time(attempt: Attempt, outcome: Outcome) -> Outcome:
+    """What it came to, unless its deadline came before: a plain function may have returned because it heard that."""
+    return attempt.stopped if isinstance(attempt.stopped, Cancel) else outcome
 
 
 def _told(attempt: Attempt, outcome: Outcome) -> Outcome:

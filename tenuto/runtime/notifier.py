@@ -15,6 +15,7 @@ from tenuto.storage.database import ANYTHING, Hint
 Subscriber: TypeAlias = Callable[[Hint], None]
 
 TOGETHER: Final = 0.02  # seconds over which hints to other processes are collected, after the first
+CARRIES: Final = 7_900  # bytes of subjects in one notification; PostgreSQL takes 8,000 with the channel's name
 OURS_FIRST: Final = 0.003  # seconds that this process's own claim has the database to itself: it starts 0.9 ms sooner
 
 
@@ -64,10 +65,14 @@ class Notifier:
         for subscriber in tuple(self._subscribers):
             subscriber(hint)
 
+    def _hear_others(self, hint: Hint) -> None:
+        for subject in hint.subject.split(_BETWEEN):
+            self._hear(Hint(hint.channel, subject))
+
     async def _listen(self) -> None:
         while True:
             try:
-                await self._node.database.hear(self._hear)
+                await self._node.database.hear(self._hear_others)
             except StorageUnavailable:
                 self._node.counters["reconnects"] += 1
             except Exception as error:  # noqa: BLE001 - the listener must live; it is told
@@ -88,7 +93,24 @@ class Notifier:
     async def _flush(self) -> None:
         hints, self._outgoing = sorted(self._outgoing), set()
         if hints:
-            await self._node.database.tell(hints)
+            await self._node.database.tell(packed(hints))
+
+
+def packed(hints: Iterable[Hint]) -> list[Hint]:
+    """Hints of one channel as few, each with as many subjects as a notification carries."""
+    few: list[Hint] = []
+    size = 0
+    for channel, subject in hints:
+        size += len(subject.encode()) + len(_BETWEEN)
+        if few and few[-1].channel == channel and size <= CARRIES:
+            few[-1] = Hint(channel, few[-1].subject + _BETWEEN + subject)
+        else:
+            few.append(Hint(channel, subject))
+            size = len(subject.encode())
+    return few
+
+
+_BETWEEN: Final = "\n"  # which no subject holds
 
 
 def tell_settled(notifier: Notifier, settled: Settled) -> None:

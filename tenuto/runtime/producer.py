@@ -16,6 +16,7 @@ from tenuto.outcome import RELEASED, STOPPED, Ack, Cancel, Discard, Failed, Rele
 from tenuto.runtime.cursor import Cursor
 from tenuto.runtime.executor import Attempt, Executor
 from tenuto.runtime.expiry import expire
+from tenuto.runtime.lending import Slots
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier, tell_settled
 from tenuto.runtime.parked import Parked
@@ -50,6 +51,7 @@ class Producer:
         self._changed = asyncio.Event()  # a slot, a setting or the node's state may have changed
         self._given = asyncio.Event()  # there are acks
         self.cursor = Cursor()
+        self._slots = Slots(self._changed.set, lambda: self.cursor.is_capped)
         self._suspects = True  # a suspect may be due
         self._in_doubt = False  # a claim's answer may have been lost
         self._stopping = False
@@ -82,11 +84,15 @@ class Producer:
             telemetry.emit("queue.signal", queue=self.queue, paused=paused, limit=wished)
             self.wake()
 
-    def cancel(self, id: str, epoch: int) -> None:
-        """Tell one running attempt that an operator cancelled its job."""
+    def signal(self, id: str, epoch: int, *, is_cancelled: bool) -> None:
+        """Tell one running attempt that an operator cancelled its job, or that somebody awaits it."""
         attempt = self._attempts.get((id, epoch))
-        if attempt is not None and attempt.stopped is None:
+        if attempt is None or attempt.stopped is not None:
+            return
+        if is_cancelled:
             self._tell(attempt, STOPPED)
+        elif attempt.job.signal is not None:
+            attempt.job.signal.awaited = True
 
     def release_all(self) -> None:
         """Tell every attempt to end, so that its job can run elsewhere."""
@@ -236,7 +242,7 @@ class Producer:
         unacked = len(self._acks) + len(self._sending)
         if self.paused or not self._node.alive or unacked > 2 * self.limit + ACKED_AT_ONCE:
             return 0
-        return min(self.limit - len(self._attempts), ACKED_AT_ONCE)
+        return min(self.limit - len(self._attempts) + self._slots.lent_out, ACKED_AT_ONCE)
 
     async def _has_room(self) -> bool:
         """Wait for a free slot, and a moment longer for half of them: fewer, fuller claims. False when stopping."""
@@ -254,7 +260,7 @@ class Producer:
     # ── running ──
 
     def _start(self, job: AnyJob, needs: Needs) -> None:
-        self._attempts[job.id, job.epoch] = attempt = Attempt(job, needs)
+        self._attempts[job.id, job.epoch] = attempt = Attempt(job, needs, self._slots)
         attempt.task = asyncio.Task(self._run(attempt), loop=self._loop)
         if job.deadline_force:
             expire(attempt, self._tell)
@@ -347,6 +353,7 @@ class Producer:
         if self.cursor.is_capped:
             settled.due.add(self.queue)  # there is room, for other nodes too
         tell_settled(self._notifier, settled)
+        self._notifier.tell(Hint("settled", ack.id) for ack in acks if ack.is_awaited)
 
     async def _split(self, acks: Sequence[Ack], error: StorageRejected) -> Sequence[Ack]:
         """The database refused a batch: halve it until the bad one stands alone; what is to be sent in its place."""

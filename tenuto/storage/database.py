@@ -153,8 +153,10 @@ class Database(ABC):
     """What Tenuto asks of a database: run verbs, run them from a plain thread, tell hints and hear them."""
 
     migrates_itself: ClassVar = False  # whether opening it brings its tables up to date
+    speaks: ClassVar[str]  # its name
 
     statements: Mapping[str, Statement]
+    is_known: bool = False  # whether a connection that was lent found its tables to be of this version
     now: datetime | None = None  # a test's clock; None is the database's own
 
     async def run(self, verb: Callable[P, Verb[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -203,6 +205,11 @@ class Database(ABC):
     @abstractmethod
     async def hear(self, heard: Callable[[Hint], None]) -> None:
         """Call `heard` for each hint until cancelled. Raises StorageUnavailable when the line is cut."""
+
+    @abstractmethod
+    def before_fork(self) -> Callable[[bool], None]:
+        """Make ready for a fork of this process. What comes back is called after it, told whether this is the child:
+        that one may not use this database any more, and its parent goes on."""
 
     @property
     @abstractmethod

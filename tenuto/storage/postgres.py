@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from select import POLLIN, poll
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, ClassVar, Final, ParamSpec, TypeVar
+from weakref import WeakSet
 
 import psycopg
 from psycopg import AsyncConnection, Connection, errors
@@ -64,23 +66,29 @@ class Postgres(Database):
     Raises PostgresTooOld before PostgreSQL 14, and InvalidUrl for a schema that is no plain name.
     """
 
-    def __init__(self, url: str, *, schema: str = "tenuto", connections: int = 8) -> None:
+    speaks: ClassVar = "PostgreSQL"
+
+    def __init__(
+        self, url: str, *, schema: str = "tenuto", connections: int = 8, listen_url: str | None = None
+    ) -> None:
         self.schema = schema
         self._marks = {"{schema}": quoted_schema(schema)}
         self.statements = load("postgres", self._marks)
         self._conninfo = _conninfo(url)
-        self._channel = f"tenuto_{schema}"
+        self._listens_at = self._conninfo if listen_url is None else _conninfo(listen_url)
+        self.channel = f"tenuto_{schema}"
         self._connections = connections
         self._pool = self._new_pool()
         self._may_prepare = True
         self._under_way: set[asyncio.Task[Any]] = set()
+        self._connected: WeakSet[AsyncConnection[Any] | Connection[Any]] = WeakSet()
 
     def _new_pool(self) -> "AsyncConnectionPool[_Line]":
         return AsyncConnectionPool(
             self._conninfo,
             connection_class=_Line,
             kwargs=SESSION,
-            configure=_configure,
+            configure=self._configure,
             check=_check_line,
             min_size=1,
             max_size=self._connections,
@@ -88,6 +96,12 @@ class Postgres(Database):
             reconnect_timeout=2.0,  # short tries, begun again by whoever needs a line: back at once after an outage
             open=False,
         )
+
+    async def _configure(self, connection: "_Line") -> None:
+        self._connected.add(connection)
+        _adapt(connection)
+        cursor = await connection.execute("select pg_backend_pid()")
+        connection.is_direct = await cursor.fetchone() == (connection.info.backend_pid,)  # a pooler gives its own
 
     @property
     def scripts(self) -> list[tuple[int, str]]:
@@ -189,12 +203,13 @@ class Postgres(Database):
         payloads = [f"{hint.channel}:{hint.subject}" for hint in hints]
         async with _outages(), self._pool.connection() as connection:
             await connection.execute(
-                "select pg_notify(%s, payload) from unnest(%s::text[]) payload", (self._channel, payloads)
+                "select pg_notify(%s, payload) from unnest(%s::text[]) payload", (self.channel, payloads)
             )
 
     async def hear(self, heard: Callable[[Hint], None]) -> None:
-        async with _outages(), await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
-            await connection.execute(f'listen "{self._channel}"'.encode())
+        async with _outages(), await AsyncConnection.connect(self._listens_at, autocommit=True) as connection:
+            self._connected.add(connection)
+            await connection.execute(f'listen "{self.channel}"'.encode())
             heard(ANYTHING)  # whatever was told before the line stood was not heard
             async for notice in connection.notifies():
                 channel, _, subject = notice.payload.partition(":")
@@ -204,8 +219,19 @@ class Postgres(Database):
     def connect(self) -> "Connection[Row]":
         """A connection of its own for a plain thread, which gives up on a dead server within seconds."""
         connection = psycopg.connect(self._conninfo, **SESSION)
+        self._connected.add(connection)
         _adapt(connection)
         return connection
+
+    def before_fork(self) -> Callable[[bool], None]:
+        """Nothing; and in the child, let go of its parent's connections, without a word to the server."""
+
+        def after(is_child: bool) -> None:
+            for connection in self._connected if is_child else ():
+                with suppress(psycopg.OperationalError), open(os.devnull) as nothing:  # it was closed
+                    os.dup2(nothing.fileno(), connection.fileno(), inheritable=False)
+
+        return after
 
 
 class _OwnLine(Blocking):
@@ -267,12 +293,6 @@ class _Line(AsyncConnection[Row]):
     is_direct = False  # whether every statement of it reaches one and the same session
     counted_from = 0.0  # by the monotonic clock
     count = 0  # of what could have been prepared since then
-
-
-async def _configure(connection: _Line) -> None:
-    _adapt(connection)
-    cursor = await connection.execute("select pg_backend_pid()")
-    connection.is_direct = await cursor.fetchone() == (connection.info.backend_pid,)  # a pooler gives out its own
 
 
 async def _check_line(connection: "AsyncConnection[Any]") -> None:

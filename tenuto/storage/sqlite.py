@@ -78,6 +78,7 @@ class SQLite(Database):
     """
 
     migrates_itself: ClassVar = True
+    speaks: ClassVar = "SQLite"
 
     def __init__(self, path: str | Path) -> None:
         if sqlite3.sqlite_version_info < OLDEST:
@@ -142,6 +143,18 @@ class SQLite(Database):
         finally:
             self._write.on_change = None
 
+    def before_fork(self) -> Callable[[bool], None]:
+        """Hold no connection over it: SQLite's locks are a process's own, and a child would count on its parent's."""
+        lines = [line for line in (self._write, self._read) if line.is_running]
+        for line in lines:
+            line.stop()
+
+        def after(is_child: bool) -> None:
+            for line in [] if is_child else lines:
+                line.start()
+
+        return after
+
     def check_process(self) -> None:
         """Raise Forked in a child process: SQLite's locks do not survive a fork."""
         if os.getpid() != self._pid:
@@ -190,6 +203,10 @@ class _Line:
         self._looked = 0.0
         self.on_change: Callable[[], object] | None = None
 
+    @property
+    def is_running(self) -> bool:
+        return self._thread is not None
+
     def start(self) -> None:
         if self._thread is None:
             self._stopping = False
@@ -228,7 +245,7 @@ class _Line:
                 self._answer(connection, batch)
             except BaseException as error:  # noqa: BLE001 - the thread must live: it is the callers' answer
                 for request in batch:
-                    request.value, request.error = None, _translated(error)
+                    request.value, request.error = None, translated(error)
                 if connection is not None:
                     connection.close()
                 connection = None
@@ -284,7 +301,7 @@ class _Line:
         try:
             request.value = drive(request.verb(), lambda asked: self._execute(connection, asked))
         except Exception as error:
-            request.error = _translated(error)
+            request.error = translated(error)
             if not connection.in_transaction:  # SQLite gave up the whole transaction: so do the others
                 raise
             connection.execute("rollback" if is_alone else "rollback to one")
@@ -295,8 +312,8 @@ class _Line:
         if asked.name.startswith("schema/"):
             return _run_script(connection, dict(self._database.scripts)[int(asked.name[7:])])
         statement = self._database.statements[asked.name]
-        cursor = connection.execute(statement.text, _inputs(statement, asked, self._database.now))
-        return _outputs(statement, cursor.fetchall())
+        cursor = connection.execute(statement.text, inputs_of(statement, asked, self._database.now))
+        return outputs_of(statement, cursor.fetchall())
 
 
 def _nothing() -> Verb[None]:
@@ -343,7 +360,7 @@ def _patiently(act: Callable[[], T]) -> T:
         try:
             return act()
         except sqlite3.OperationalError as error:
-            if _code(error) not in _BUSY or time.monotonic() > until:
+            if code_of(error) not in _BUSY or time.monotonic() > until:
                 raise
             time.sleep(random.random() * 0.02)
 
@@ -370,7 +387,7 @@ def _run_script(connection: sqlite3.Connection, script: str) -> list[Row]:
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-def _inputs(statement: Statement, asked: Call, now: datetime | None) -> dict[str, Any]:
+def inputs_of(statement: Statement, asked: Call, now: datetime | None) -> dict[str, Any]:
     """The inputs as SQLite takes them: documents and lists as JSON, instants as microseconds."""
     given: dict[str, Any] = {}
     for name, kind in statement.inputs.items():
@@ -395,7 +412,7 @@ _dumps: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).enco
 _NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # escaped itself, and not after an escaped backslash
 
 
-def _outputs(statement: Statement, rows: list[Row]) -> list[Row]:
+def outputs_of(statement: Statement, rows: list[Row]) -> list[Row]:
     """The rows as Python sees them: microseconds as aware instants, 0 and 1 as booleans."""
     read = [(place, _READ[kind]) for place, kind in enumerate(statement.outputs.values()) if kind in _READ]
     return [_converted(list(row), read) for row in rows] if read else rows
@@ -430,16 +447,16 @@ _REFUSED: Final = frozenset(
 )
 
 
-def _code(error: sqlite3.Error) -> int:
+def code_of(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
-def _translated(error: BaseException) -> BaseException:
+def translated(error: BaseException) -> BaseException:
     """The error as Tenuto's tree says it; what is not the database's stays as it is."""
     if isinstance(error, StorageError):
         return error
     if isinstance(error, sqlite3.Error):
-        rejected = _code(error) in _REFUSED or isinstance(error, sqlite3.InterfaceError | sqlite3.ProgrammingError)
+        rejected = code_of(error) in _REFUSED or isinstance(error, sqlite3.InterfaceError | sqlite3.ProgrammingError)
         kind = StorageRejected if rejected else StorageUnavailable
         return _caused(kind(f"SQLite: {error}"), error)
     if isinstance(error, OverflowError | UnicodeEncodeError):

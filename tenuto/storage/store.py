@@ -20,7 +20,7 @@ from tenuto.job import (
     JobState,
     Signal,
 )
-from tenuto.outcome import Ack
+from tenuto.outcome import Ack, answer_of
 from tenuto.sizes import ARGS_MOST, META_MOST
 from tenuto.storage.aftermath import BAD, Ended, Settled, aftermath, reach
 from tenuto.storage.chains import as_link, in_line
@@ -149,6 +149,8 @@ def _document(job: AnyJob) -> dict[str, Any]:
         document |= deadline_of(job)
     if job.partition is not None:
         document["limit_key"] = job.partition
+    if job.awaited:
+        document["awaited"] = True
     document |= as_link(job) if job.chain_key is not None else {}
     return document
 
@@ -244,9 +246,10 @@ def _documents(acks: Iterable[Ack]) -> list[dict[str, Any]]:
         documents.append({"id": ack.id, "epoch": ack.epoch, "state": ack.state})
         if ack.recorded is not None:
             documents[-1]["recorded"] = ack.recorded
-        if ack.error is not None or ack.delay is not None or not ack.is_spent:
+        if ack.is_awaited or ack.error is not None or ack.delay is not None or not ack.is_spent:
             rest = {"error": ack.error, "errors": ack.errors, "delay": micros(ack.delay)}
-            documents[-1]["rest"] = rest | {"is_unspent": not ack.is_spent}
+            answer = answer_of(ack) if ack.is_awaited else None
+            documents[-1]["rest"] = rest | {"is_unspent": not ack.is_spent, "answer": answer}
     return documents
 
 
@@ -262,13 +265,13 @@ def _settled(rows: Sequence[Row], after: Settled | None = None) -> Settled:
 CLAIMED: Final = (
     *("id", "worker", "args", "meta", "tags", "errors", "attempt", "max_attempts", "priority", "epoch", "timeout"),
     *("inserted_at", "scheduled_at", "attempted_at", "snoozes", "rescues", "suspicions", "waiting_on", "has_needs"),
-    *("has_dependents", "workflow_id", "has_hooks", "deadline_at", "deadline_force", "chain_key"),
+    *("has_dependents", "workflow_id", "has_hooks", "deadline_at", "deadline_force", "chain_key", "awaited"),
 )
 FETCHED: Final = (
     *("id", "state", "queue", "worker", "args", "meta", "tags", "errors", "attempt", "max_attempts", "priority"),
     *("epoch", "timeout", "inserted_at", "scheduled_at", "attempted_at", "attempted_by", "finished_at"),
     *("cancel_requested_at", "snoozes", "rescues", "suspicions", "waiting_on", "has_needs", "has_dependents"),
-    *("workflow_id", "has_hooks", "deadline_at", "deadline_force", "chain_key", "unique_key"),
+    *("workflow_id", "has_hooks", "deadline_at", "deadline_force", "chain_key", "awaited", "unique_key"),
 )
 
 

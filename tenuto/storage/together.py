@@ -82,8 +82,8 @@ class Together:
         try:
             stored = iter(await self._database.run(store.enqueue, [job for asked in asking for job in asked.jobs]))
         except StorageUnavailable as error:
-            for asked in batch:
-                _answer(asked, error)
+            for asked in batch:  # an error of its own for each: threads that raise one and the same mix its tracebacks
+                _answer(asked, StorageUnavailable(*error.args).with_traceback(error.__traceback__))
         except Exception as error:  # noqa: BLE001 - the caller's
             if len(asking) == 1:
                 _answer(asking[0], error)

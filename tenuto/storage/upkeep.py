@@ -174,9 +174,10 @@ def poll(node: str, queues: Sequence[str]) -> Verb[list[QueuePoll]]:
     return [QueuePoll(*row) for row in (yield last("poll_queues", node=node, queues=list(queues)))]
 
 
-def poll_cancels(producers: Sequence[str]) -> Verb[list[tuple[str, int]]]:
-    """The running jobs of some producers that an operator cancelled, as (id, epoch)."""
-    return [(id, epoch) for id, epoch in (yield last("poll_cancels", producers=list(producers)))]
+def poll_signals(producers: Sequence[str]) -> Verb[list[tuple[str, int, bool]]]:
+    """The running jobs of some producers that an operator cancelled or somebody awaits: id, epoch, is it cancelled."""
+    rows = yield last("poll_signals", producers=list(producers))
+    return [(id, epoch, is_cancelled) for id, epoch, is_cancelled in rows]
 
 
 def prune_jobs(keep: timedelta) -> Verb[int]:
@@ -234,7 +235,7 @@ def take_hooks(workers: Sequence[str], most: int) -> Verb[list[Told]]:
 
 # ── the schema ────────────────────────────────────────────────────────────────────────────────────
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 
 def schema_version() -> Verb[int | None]:

@@ -24,6 +24,7 @@ from tenuto.job import (
 )
 from tenuto.outcome import RELEASED, STOPPED, Ack
 from tenuto.runtime.executor import Attempt, Executor
+from tenuto.runtime.expiry import EXPIRED
 from tenuto.runtime.places.pool import Threads
 
 AnyJob = Job[Any, Any]
@@ -260,6 +261,17 @@ async def test_a_plain_function_sees_that_it_was_told_to_stop(executor: Executor
     attempt.stop(STOPPED)
 
     assert (await task).state is COMPLETED
+
+
+async def test_a_plain_function_that_returns_because_its_deadline_came_is_cancelled(executor: Executor) -> None:
+    attempt = Attempt(claimed(look_for_a_signal.new(), deadline_force=True), Needs())
+    task = asyncio.create_task(executor.run(attempt))
+    attempt.task = task  # type: ignore[assignment]  # the producer's tasks give nothing
+    await asyncio.sleep(0)
+
+    attempt.stop(EXPIRED)
+
+    assert (await task).state is CANCELLED
 
 
 async def test_the_current_job_and_app_are_the_ones_that_run(executor: Executor) -> None:

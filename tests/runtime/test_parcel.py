@@ -126,7 +126,7 @@ def test_what_no_attempt_comes_to_is_a_failure():
 
 
 def test_an_answer_arrives_as_it_is():
-    answer = Answer(pack_outcome(Record("x" * 1000)), 1.5, is_told=True)
+    answer = Answer(pack_outcome(Record("x" * 1000)), 1.5, is_told=True, has_heard=True)
 
     assert unpack_answer(pack_answer(answer)) == answer
 

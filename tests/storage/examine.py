@@ -98,11 +98,11 @@ class SQLiteExaminer(Examiner):
         self._connection.executescript(script)
 
     def _rows(self, statement: Statement, asked: Call) -> list[Row]:
-        cursor = self._connection.execute(statement.text, sqlite._inputs(statement, asked, None))
-        return sqlite._outputs(statement, cursor.fetchall())
+        cursor = self._connection.execute(statement.text, sqlite.inputs_of(statement, asked, None))
+        return sqlite.outputs_of(statement, cursor.fetchall())
 
     def _look(self, statement: Statement, asked: Call) -> tuple[Seen, list[Row]]:
-        inputs = sqlite._inputs(statement, asked, None)
+        inputs = sqlite.inputs_of(statement, asked, None)
         plan = self._connection.execute(f"explain query plan {statement.text}", inputs).fetchall()
         ticks = 0
 
@@ -113,7 +113,7 @@ class SQLiteExaminer(Examiner):
 
         self._connection.set_progress_handler(count, self.TICK)
         cursor = self._connection.execute(statement.text, inputs)
-        rows = sqlite._outputs(statement, cursor.fetchall())
+        rows = sqlite.outputs_of(statement, cursor.fetchall())
         self._connection.set_progress_handler(None, 0)
         columns = [column[0] for column in cursor.description or ()]
         said = "\n".join(str(line[3]) for line in plan)

@@ -27,7 +27,7 @@ from tests.storage.build import (
     stored,
 )
 from tests.storage.conftest import only_on_postgres
-from tests.storage.test_races import Pair, lost_races, meanwhile, pair, paused, somebody_waits
+from tests.storage.test_races import LONG, Pair, lost_races, meanwhile, pair, paused, somebody_waits
 
 __all__ = ["pair"]  # the fixture
 
@@ -764,7 +764,7 @@ class Storm:
                 await claimer.die()
                 claimer = await Claimer(database, node).start(10 * MINUTE)
             acks = [settle(job, random.choice(OUTCOMES), backoff=0) for job in jobs]
-            await database.run(store.ack, acks, "10s")  # a busy machine is no lost ack
+            await database.run(store.ack, acks, LONG)
 
     async def _steer(self, database: Any) -> None:
         verbs = [*[(steer.cancel, {})] * 3, *[(steer.retry, {"strict": False})] * 6, *[(steer.delete, {})] * 2]

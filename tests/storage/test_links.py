@@ -18,7 +18,7 @@ from tests.kit import eventually
 from tests.storage.build import DAY, MINUTE, NOON, AnyJob, Claimer, complaints, is_stored, plain
 from tests.storage.conftest import only_on_postgres
 from tests.storage.test_chains import links, runs, states_of
-from tests.storage.test_races import Pair, lost_races, pair, paused, somebody_waits
+from tests.storage.test_races import LONG, Pair, lost_races, pair, paused, somebody_waits
 
 __all__ = ["pair"]  # the fixture
 
@@ -147,7 +147,7 @@ async def test_a_link_that_changes_the_holder_of_its_key_and_whoever_ends_that_o
     if verb == "ack":
         (first,) = await (await Claimer(ours).start()).claim()
     acts: dict[str, Act] = {
-        "ack": lambda database: database.run(store.ack, [settle(first, Snooze(0))]),
+        "ack": lambda database: database.run(store.ack, [settle(first, Snooze(0))], LONG),
         "cancel": lambda database: database.run(steer.cancel, [first.id]),
         "retry": lambda database: database.run(steer.retry, [first.id]),
         "delete": lambda database: database.run(steer.delete, [first.id]),

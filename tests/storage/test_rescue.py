@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tenuto.answer import Discarded
 from tenuto.job import AVAILABLE, CANCELLED, DISCARDED, EXECUTING
 from tenuto.outcome import DONE, Snooze
-from tenuto.storage import aftermath, steer, store, upkeep
+from tenuto.storage import aftermath, relays, steer, store, upkeep
 from tests.storage.build import (
     MINUTE,
     NOON,
@@ -171,6 +172,19 @@ async def test_the_third_death_of_the_only_suspect_discards_it(clock):
     after = await stored(clock, poison)
     assert (after.state, after.attempt, after.suspicions) == (DISCARDED, 0, 3)
     assert after.errors[-1].type == "Poisoned"
+
+
+async def test_who_awaits_it_is_told_that_it_was_discarded_and_why(clock):
+    (poison,) = await clock.run(store.enqueue, [job.replace(awaited=True) for job in plain()])
+    for _ in range(3):
+        await die_with(clock, poison)
+
+    kept = (await clock.read(relays.kept, [poison.id]))[poison.id]
+    assert kept.is_answer(with_retries=False)
+    for with_retries in (False, True):
+        answer = kept.read(with_retries=with_retries)
+        assert isinstance(answer, Discarded)
+        assert answer.error.type == "Poisoned"
 
 
 async def test_its_neighbours_are_innocent(clock):

@@ -75,7 +75,7 @@ async def test_a_running_job_is_told(clock, claimer):
     after = await stored(clock, job)
     assert (steered.ids, steered.told) == ([job.id], [job.id])
     assert (after.state, after.cancel_requested_at) == (EXECUTING, NOON)
-    assert await clock.read(upkeep.poll_cancels, [claimer.id]) == [(job.id, 1)]
+    assert await clock.read(upkeep.poll_signals, [claimer.id]) == [(job.id, 1, True)]
 
 
 async def test_a_running_job_is_told_once(clock, claimer):

@@ -248,7 +248,7 @@ async def test_a_poll_of_cancels_names_only_running_jobs_of_the_producer(clock, 
     theirs, *_ = await other.claim(2)
     await clock.run(steer.cancel, [mine.id, theirs.id])
 
-    assert await clock.read(upkeep.poll_cancels, [claimer.id]) == [(mine.id, mine.epoch)]
+    assert await clock.read(upkeep.poll_signals, [claimer.id]) == [(mine.id, mine.epoch, True)]
 
 
 # ── pruning ───────────────────────────────────────────────────────────────────────────────────────

@@ -11,7 +11,7 @@ from typing import Any
 from tenuto.job import Job
 from tenuto.limits import Limits, Rate
 from tenuto.outcome import DONE, GATED, Discard, Outcome, Record, settle
-from tenuto.storage import crons, limited, overdue, reading, steer, store, upkeep, upstream
+from tenuto.storage import crons, limited, overdue, reading, relays, steer, store, upkeep, upstream
 from tenuto.storage.crons import Declared
 from tenuto.storage.database import Verb, last
 from tests.storage.build import DAY, NOON, AnyJob, Flow, graph, new_id
@@ -107,7 +107,7 @@ class Work:
         self.behind()
         self.limited()
         parts = (self.release, self.many_workflows, self.cascade, self.gate, self.steer, self.hooks, self.unique)
-        for part in (*parts, self.upkeep, self.cron, self.deadlines):
+        for part in (*parts, self.relays, self.upkeep, self.cron, self.deadlines):
             part()
         self.chains()
         self.rescue()
@@ -249,6 +249,12 @@ class Work:
         told = self.examiner.run(upkeep.take_hooks, ["hooked", "w"], self.batch)
         assert len(told) == self.batch
 
+    def relays(self) -> None:
+        """A batch that is stored already is awaited, and asked for its answers."""
+        ids = [job.id for job in self.examiner.run(store.enqueue, [Job("w") for _ in range(self.batch)])]
+        self.examiner.run(relays.await_jobs, ids)
+        assert len(self.examiner.run(relays.kept, ids)) == self.batch
+
     def upkeep(self) -> None:
         """Leases, polls and staging."""
         queue = next(self._queues)
@@ -257,7 +263,7 @@ class Work:
         self.examiner.run(upkeep.stage)
         claimed = self._claim(queue)
         self.examiner.run(steer.cancel, [job.id for job in claimed[::2]])
-        self.examiner.run(upkeep.poll_cancels, [self.producer])
+        self.examiner.run(upkeep.poll_signals, [self.producer])
         self.examiner.run(upkeep.poll, "node", [f"crowd{n}" for n in range(10)])
         self.examiner.run(upkeep.disown, [self.producer], [job.id for job in claimed[:10]])
         self.examiner.run(upkeep.beat, [self.producer], TTL, "{}")

@@ -9,6 +9,7 @@ import os
 import pickle
 import pickletools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
@@ -180,6 +181,27 @@ async def test_a_job_that_times_out_there_keeps_its_slot_until_it_ends(on_thread
 
     assert (found.state, found.errors[-1].kind) == (DISCARDED, "timeout")
     assert (tmp_path / "pids").read_text() == "told"
+
+
+class Late(ThreadPoolExecutor):
+    """Begins each call a while after it was submitted."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        def begin_late() -> Any:
+            time.sleep(0.1)
+            return fn(*args, **kwargs)
+
+        return super().submit(begin_late)
+
+
+async def test_a_job_that_began_late_and_ends_because_its_time_is_over_has_timed_out(open_app: OpenApp, tmp_path: Path):
+    with Late(1) as executor:
+        app = await open_app(queues={"pool": 1}, executors={"pool": executor})
+        made = await app.enqueue(afar.until_told.options(timeout=0.3, max_attempts=1).new(str(tmp_path)))
+
+        found = await ended(app, made)
+
+    assert (found.state, found.errors[-1].kind) == (DISCARDED, "timeout")
 
 
 async def test_a_job_in_another_process_is_settled_within_a_second_and_keeps_its_slot_until_it_ends(

@@ -1,9 +1,13 @@
 """What mypy and pyright, both strict, must know of workers, jobs and steps. Checked, never run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, assert_type
 
+from tenuto import blocking
+from tenuto.answer import Answer, Cancelled, Completed, Discarded, Failed
 from tenuto.app import Tenuto
+from tenuto.borrowing import complete_in
 from tenuto.features.chain import Chain
 from tenuto.features.deadline import Deadline
 from tenuto.features.encrypted import Encrypted
@@ -13,12 +17,15 @@ from tenuto.features.recorded import Recorded
 from tenuto.features.unique import Unique
 from tenuto.function import job
 from tenuto.hooking import attach_hook, detach_hook
-from tenuto.job import Job
+from tenuto.job import Failure, Job
 from tenuto.limits import Limits, Queue, Rate
 from tenuto.outcome import Cancel, Discard, Record, Snooze
+from tenuto.relay import Relay
+from tenuto.schedule import CronStatus
 from tenuto.sizes import Sizes
+from tenuto.testing import Clock, Drained, Faults, Tried, WorkflowRun, assert_enqueued, drain, perform, run_workflow
 from tenuto.worker import Worker
-from tenuto.workflow import Step, Workflow
+from tenuto.workflow import Step, Workflow, WorkflowStatus
 
 # ── functions ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -265,3 +272,88 @@ assert_type(third, Step[int])
 assert_type(third.job, Job[Any, int])
 
 flow.add("fourth", fetch)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+# ── relays ────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def awaited(id: str) -> None:
+    relay = await app.relay(count.new(["a"]))
+    assert_type(relay, Relay[int])
+    assert_type(await relay.result(), int)
+    assert_type(await app.relay([count.new(["a"])]), list[Relay[int]])
+    assert_type(await app.relay_to(relay.job), Relay[int])
+    assert_type(await app.relay_to(id), Relay[Any])
+    assert_type(await app.await_many([relay]), list[Answer[int]])
+    match await relay.outcome():
+        case Completed(value):
+            assert_type(value, int)
+        case Failed(error) | Discarded(error):
+            assert_type(error, Failure)
+        case Cancelled(reason):
+            assert_type(reason, str)
+        case _:
+            pass
+    assert_type(await (await app.relay(nothing.new())).result(), None)
+    await app.relay("x")  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+# ── enqueue, in a transaction of one's own too ────────────────────────────────────────────────────
+
+
+async def enqueue(flow: Workflow, conn: object) -> None:
+    assert_type(await app.enqueue(count.new(["a"]), conn=conn), Job[Any, int])
+    assert_type(await app.enqueue([count.new(["a"])], conn=conn, notify=False), list[Job[Any, int]])
+    assert_type(await app.enqueue(flow, conn=conn), Workflow)
+    assert_type(await app.relay(count.new(["a"]), conn=conn), Relay[int])
+    await complete_in(conn, {"any": "value"})
+    blocking.complete_in(conn)
+
+
+# ── code that cannot await ────────────────────────────────────────────────────────────────────────
+
+
+def use_blocking(app: blocking.Tenuto) -> None:
+    assert_type(app.enqueue(fetch.new("a.com")), Job[Any, dict[str, str]])
+    assert_type(app.enqueue(flow), Workflow)
+    assert_type(app.enqueue([count.new([])]), list[Job[Any, int]])
+    assert_type(app.relay(count.new([])), blocking.Relay[int])
+    assert_type(app.relay(count.new([])).result(), int)
+    assert_type(app.relay([count.new([])], conn=object()), list[blocking.Relay[int]])
+    assert_type(app.fetch("id"), Job[Any, Any])
+    assert_type(app.opened(count.new([])), Job[Any, int])
+    assert_type(app.find(state="completed", limit=3), list[Job[Any, Any]])
+    assert_type(app.cancel(["id"]), list[str])
+    assert_type(app.retry(queue="web", keep_results=True), list[str])
+    assert_type(app.counts(), dict[str, dict[str, int]])
+    assert_type(app.workflow("id").wait(timeout=3), WorkflowStatus)
+    assert_type(app.cron.list(), Sequence[CronStatus])
+    assert_type(blocking.current_app(), blocking.Tenuto)
+    app.queue("web").pause(node="here")
+
+    app.fetch(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    app.find(stat="completed")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    app.enqueue(7)  # type: ignore[call-overload]  # pyright: ignore
+    app.queue("web").scale("three")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    app.workflow("id").wait(until=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+# ── testing ───────────────────────────────────────────────────────────────────────────────────────
+
+
+async def tests(app: Tenuto) -> None:
+    assert_type(await perform(count.new(["a"])), Tried[int])
+    assert_type((await perform(fetch.new("a.com"), app=app)).value, dict[str, str])
+    assert_type((await perform(Webhook.new(account_id=1))).value, int)
+    assert_type(await drain(app, queue=["mail"], scheduled=True, within=5), Drained)
+    assert_type(await run_workflow(app, flow), WorkflowRun)
+    assert_type(await assert_enqueued(app, worker=Webhook, args={"account_id": 1}, count=1), Job[Any, Any])
+    await assert_enqueued(app, worker=fetch, state=["available"], where=lambda job: job.priority == 0)
+    async with Clock(app) as clock:
+        await clock.advance(60, cron=True)
+    with Faults() as faults:
+        faults.fail(fetch, ValueError(), nth=[1, 2])
+        faults.kill(Webhook, after=True)
+        faults.fail(fetch, "error")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+    await assert_enqueued(app, quue="mail")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await drain(app, retry=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -105,8 +105,9 @@ class Place:
     async def _answer(self, parcel: Parcel, doors: Doors, answered: Callable[[str], None]) -> str:
         job = parcel.job
         outcome, seconds = await self._come_to(parcel, doors)
-        hooks = () if _is_for_the_node(job, seconds) else _observing(job)
-        text = pack_answer(Answer(await _packed(parcel, outcome), seconds, is_told=bool(hooks)))
+        heard = job.cancelled
+        hooks = () if heard or _is_late(job, seconds) else _observing(job)
+        text = pack_answer(Answer(await _packed(parcel, outcome), seconds, is_told=bool(hooks), has_heard=heard))
         if hooks:
             answered(text)
             ack = settle(job, outcome, sizes=parcel.sizes)
@@ -148,10 +149,9 @@ class Place:
         return await asyncio.wrap_future(answer)
 
 
-def _is_for_the_node(job: AnyJob, seconds: float) -> bool:
-    """Whether its node ends the attempt otherwise than it ended here, as far as can be seen: told to stop, or late."""
-    is_late = job.timeout is not None and seconds > job.timeout.total_seconds()
-    return is_late or job.cancelled
+def _is_late(job: AnyJob, seconds: float) -> bool:
+    """Whether its node ends the attempt otherwise than it ended here, as far as can be seen."""
+    return job.timeout is not None and seconds > job.timeout.total_seconds()
 
 
 def _observing(job: AnyJob) -> tuple[Feature, ...]:

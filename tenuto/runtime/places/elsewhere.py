@@ -160,8 +160,11 @@ class _Clock:
             self.timer.reschedule(when)
 
     def ended_in_time(self, answer: Answer) -> None:
-        """Keep an answer that came after the limit, if it was the after-hooks that took so long."""
-        if self.limit is not None and answer.seconds <= self.limit:
+        """Keep an answer that came after the limit, if it was the after-hooks that took so long, or the way there.
+
+        What heard that its time was over is none, however late it began: it may have ended because it heard.
+        """
+        if self.limit is not None and answer.seconds <= self.limit and not answer.has_heard:
             self.answer = answer
 
 

@@ -148,6 +148,7 @@ class Answer(NamedTuple):
     outcome: str  # as `pack_outcome` made it, which may be sealed by now
     seconds: float  # that its process took
     is_told: bool  # whether its after-hooks were told there
+    has_heard: bool = False  # whether it could see there that it was to stop, before its process ended
 
 
 def pack_answer(answer: Answer) -> str:

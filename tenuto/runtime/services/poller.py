@@ -68,9 +68,9 @@ class Poller(Service):
         polled = await self.database.read(upkeep.poll, self.node.name, list(self._producers))
         for queue in polled:
             self._obey(queue)
-        for id, epoch in await self.database.read(upkeep.poll_cancels, self.node.producers):
+        for id, epoch, is_cancelled in await self.database.read(upkeep.poll_signals, self.node.producers):
             for producer in self._producers.values():
-                producer.cancel(id, epoch)
+                producer.signal(id, epoch, is_cancelled=is_cancelled)
 
     def _obey(self, queue: upkeep.QueuePoll) -> None:
         producer = self._producers.get(queue.name)

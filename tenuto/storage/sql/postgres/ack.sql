@@ -12,9 +12,15 @@ a as materialized (
 b as materialized (
     select j.id, j.epoch, (a.rest ->> 'is_unspent')::boolean as is_unspent, a.rest ->> 'errors' as errors,
         (a.rest ->> 'delay')::bigint as delay, a.recorded, a.state as asked,
+        case when j.cancel_requested_at is null then a.rest ->> 'answer' end as answer,
         case when j.cancel_requested_at is null then a.state else 'cancelled' end as state,
-        coalesce(a.rest ->> 'error', case when j.cancel_requested_at is not null then %(cancelled)s end) as error
-    from a
+        case
+            when a.rest is not null or j.cancel_requested_at is not null
+                then '{"at":' || (extract(epoch from t.now) * 1000000)::bigint || ',"attempt":' || j.attempt || ','
+                    || substr(coalesce(a.rest ->> 'error', case
+                        when j.cancel_requested_at is not null then %(cancelled)s end), 2)
+        end as error
+    from t, a
     join {schema}.jobs j on j.id = a.id and j.epoch = a.epoch
     where coalesce(j.state = 'executing', false)  -- so that old statistics of what runs do not choose the plan
         and (select set_config('lock_timeout', %(patience)s, true)) is not null  -- a stranger's lock is not waited for long
@@ -31,15 +37,20 @@ set state = b.state,
         when b.error is null then j.errors
         else case coalesce(b.errors, j.errors)
                 when '[]' then '[' else left(coalesce(b.errors, j.errors), -1) || ',' end
-            || '{"at":' || (extract(epoch from t.now) * 1000000)::bigint || ',"attempt":' || j.attempt
-            || ',' || substr(b.error, 2) || ']'
+            || b.error || ']'
     end,
     scheduled_at = case
         when b.delay is null or b.state = 'cancelled' then j.scheduled_at
         else t.now + b.delay * interval '1 microsecond'
     end,
     finished_at = case when b.state in ('completed', 'cancelled', 'discarded') then t.now end,
-    recorded = coalesce(case when j.cancel_requested_at is null then b.recorded end, j.recorded)
+    recorded = coalesce(case when j.cancel_requested_at is null then b.recorded end, j.recorded),
+    answer = coalesce(j.answer, case b.answer when 'error' then b.error else b.answer end),
+    last_answer = case
+        when j.answer is null or b.answer is null then j.last_answer
+        when b.answer = 'error' then b.error
+        else b.answer
+    end
 from b, t
 where j.id = b.id
 returning j.id, j.state, j.queue, j.workflow_id, j.has_dependents

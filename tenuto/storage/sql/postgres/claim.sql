@@ -3,7 +3,8 @@
 -- out:   id uuid, worker text, args text, meta text, tags text, errors text, attempt int, max_attempts int, priority
 --        int, epoch int, timeout bigint, inserted_at timestamptz, scheduled_at timestamptz, attempted_at timestamptz,
 --        snoozes int, rescues int, suspicions int, waiting_on int, has_needs boolean, has_dependents boolean,
---        workflow_id uuid, has_hooks boolean, deadline_at timestamptz, deadline_force boolean, chain_key text
+--        workflow_id uuid, has_hooks boolean, deadline_at timestamptz, deadline_force boolean, chain_key text, awaited
+--        boolean
 -- lock:  skips rows another node holds
 -- plan:  jobs_claim
 with t as materialized (select coalesce(%(now)s::timestamptz, clock_timestamp()) as now),
@@ -31,4 +32,4 @@ returning
     j.id, j.worker, j.args, j.meta, j.tags, j.errors, j.attempt, j.max_attempts, j.priority, j.epoch,
     j.timeout, j.inserted_at, j.scheduled_at, j.attempted_at, j.snoozes, j.rescues, j.suspicions,
     j.waiting_on, j.has_needs, j.has_dependents, j.workflow_id, j.has_hooks, j.deadline_at, j.deadline_force,
-    j.chain_key
+    j.chain_key, j.awaited

@@ -15,13 +15,13 @@ new as (
         priority smallint, waiting_on int, has_needs boolean, has_dependents boolean, workflow_id uuid,
         timeout bigint, scheduled bigint, delay bigint, has_hooks boolean, "unique" text,
         deadline bigint, deadline_at bigint, deadline_force boolean, limit_key text,
-        chain json)
+        chain json, awaited boolean)
 )
 insert into {schema}.jobs (
     id, state, queue, worker, args, meta, tags, max_attempts, priority, waiting_on, has_needs,
     has_dependents, workflow_id, timeout, inserted_at, scheduled_at, has_hooks,
     unique_key, unique_states, unique_until, unique_held, deadline_at, deadline_force, limit_key,
-    chain_key, chain_seq, chain_holds)
+    chain_key, chain_seq, chain_holds, awaited)
 select
     id, case when state = 'suspended' then state when due > now then 'scheduled' else 'available' end,
     queue, worker, args, coalesce(meta, '{}'), coalesce(tags, '[]'), max_attempts, coalesce(priority, 0),
@@ -34,7 +34,7 @@ select
         when state = 'suspended' then state when due > now then 'scheduled' else 'available' end) > 0,
     coalesce('epoch'::timestamptz + deadline_at * interval '1 microsecond',
              due + deadline * interval '1 microsecond'), coalesce(deadline_force, false), limit_key,
-    chain ->> 'key', (chain ->> 'seq')::bigint, chain ->> 'holds'
+    chain ->> 'key', (chain ->> 'seq')::bigint, chain ->> 'holds', coalesce(awaited, false)
 from new, tick
 where (select set_config('lock_timeout', '2s', true)) is not null
     and (chain is null or chain ->> 'seq' is not null)  -- a link without a number was stored a moment ago

@@ -5,14 +5,14 @@
 --        timestamptz, attempted_at timestamptz, attempted_by text, finished_at timestamptz, cancel_requested_at
 --        timestamptz, snoozes int, rescues int, suspicions int, waiting_on int, has_needs boolean, has_dependents
 --        boolean, workflow_id uuid, has_hooks boolean, deadline_at
---        timestamptz, deadline_force boolean, chain_key text, unique_key text
+--        timestamptz, deadline_force boolean, chain_key text, awaited boolean, unique_key text
 -- lock:  none
 -- plan:  jobs_pkey
 select
     id, state, queue, worker, args, meta, tags, errors, attempt, max_attempts, priority, epoch, timeout,
     inserted_at, scheduled_at, attempted_at, attempted_by, finished_at, cancel_requested_at, snoozes,
     rescues, suspicions, waiting_on, has_needs, has_dependents, workflow_id, has_hooks,
-    deadline_at, deadline_force, chain_key,
+    deadline_at, deadline_force, chain_key, awaited,
     case when unique_held then json_build_object('key', unique_key, 'states', unique_states)::text end as unique_key
 from {schema}.jobs
 where id = any(%(ids)s::uuid[])

@@ -16,7 +16,8 @@ given as materialized (
 a as (
     select
         id, epoch, state, recorded, json_extract(rest, '$.error') as error, json_extract(rest, '$.errors') as errors,
-        json_extract(rest, '$.delay') as delay, json_extract(rest, '$.is_unspent') as is_unspent
+        json_extract(rest, '$.delay') as delay, json_extract(rest, '$.is_unspent') as is_unspent,
+        json_extract(rest, '$.answer') as answer
     from given
 )
 update jobs
@@ -41,7 +42,19 @@ set state = case when jobs.cancel_requested_at is null then a.state else 'cancel
     finished_at = case
         when jobs.cancel_requested_at is not null or a.state in ('completed', 'cancelled', 'discarded') then t.now
     end,
-    recorded = coalesce(case when jobs.cancel_requested_at is null then a.recorded end, jobs.recorded)
+    recorded = coalesce(case when jobs.cancel_requested_at is null then a.recorded end, jobs.recorded),
+    answer = case
+        when jobs.answer is not null or jobs.cancel_requested_at is not null then jobs.answer
+        when a.answer = 'error'
+            then '{"at":' || t.now || ',"attempt":' || jobs.attempt || ',' || substr(a.error, 2)
+        else a.answer
+    end,
+    last_answer = case
+        when jobs.answer is null or a.answer is null or jobs.cancel_requested_at is not null then jobs.last_answer
+        when a.answer = 'error'
+            then '{"at":' || t.now || ',"attempt":' || jobs.attempt || ',' || substr(a.error, 2)
+        else a.answer
+    end
 from a, t
 where jobs.id = a.id and jobs.epoch = a.epoch and jobs.state = 'executing' and :patience is not null
 returning id, state, queue, workflow_id, has_dependents

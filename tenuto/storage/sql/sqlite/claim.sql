@@ -3,7 +3,8 @@
 -- out:   id uuid, worker text, args text, meta text, tags text, errors text, attempt int, max_attempts int, priority
 --        int, epoch int, timeout bigint, inserted_at timestamptz, scheduled_at timestamptz, attempted_at timestamptz,
 --        snoozes int, rescues int, suspicions int, waiting_on int, has_needs boolean, has_dependents boolean,
---        workflow_id uuid, has_hooks boolean, deadline_at timestamptz, deadline_force boolean, chain_key text
+--        workflow_id uuid, has_hooks boolean, deadline_at timestamptz, deadline_force boolean, chain_key text, awaited
+--        boolean
 -- lock:  the write lock is held
 -- plan:  jobs_claim
 with t (now) as (
@@ -29,4 +30,4 @@ where rowid in (
 returning
     id, worker, args, meta, tags, errors, attempt, max_attempts, priority, epoch, timeout, inserted_at,
     scheduled_at, attempted_at, snoozes, rescues, suspicions, waiting_on, has_needs, has_dependents,
-    workflow_id, has_hooks, deadline_at, deadline_force, chain_key
+    workflow_id, has_hooks, deadline_at, deadline_force, chain_key, awaited

@@ -19,7 +19,7 @@ insert into jobs (
     id, state, queue, worker, args, meta, tags, max_attempts, priority, waiting_on, has_needs,
     has_dependents, workflow_id, timeout, inserted_at, scheduled_at, has_hooks,
     unique_key, unique_states, unique_until, unique_held, deadline_at, deadline_force, limit_key,
-    chain_key, chain_seq, chain_holds)
+    chain_key, chain_seq, chain_holds, awaited)
 select
     json_extract(job, '$.id'),
     case when json_extract(job, '$.state') = 'suspended' then 'suspended' when due > now then 'scheduled' else 'available' end,
@@ -39,7 +39,8 @@ select
     coalesce(json_extract(job, '$.deadline_at'), due + json_extract(job, '$.deadline')),
     coalesce(json_extract(job, '$.deadline_force'), 0),
     json_extract(job, '$.limit_key'),
-    json_extract(chain, '$.key'), json_extract(chain, '$.seq'), json_extract(chain, '$.holds')
+    json_extract(chain, '$.key'), json_extract(chain, '$.seq'), json_extract(chain, '$.holds'),
+    coalesce(json_extract(job, '$.awaited'), 0)
 from new
 where true
 on conflict do nothing

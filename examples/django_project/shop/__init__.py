@@ -1,0 +1,1 @@
+"""The shop: one Django app, which is the whole project."""

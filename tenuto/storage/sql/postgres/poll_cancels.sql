@@ -1,8 +1,0 @@
--- poll_cancels: the running jobs of some producers that an operator cancelled.
--- in:    producers uuid[]
--- out:   id uuid, epoch int
--- lock:  none
--- plan:  jobs_executing
-select id, epoch
-from {schema}.jobs
-where state = 'executing' and producer_id = any(%(producers)s::uuid[]) and cancel_requested_at is not null
