@@ -583,7 +583,7 @@ async def test_nothing_is_told_of_jobs_that_nobody_awaits(app):
     relay = await app.relay(double.new(1))
     await relay.result()
 
-    assert [hint.subject for hint in told if hint.channel == "settled"] == [relay.id]
+    assert {hint.subject for hint in told if hint.channel == "settled"} == {relay.id}  # the server may have said it too
 
 
 async def test_what_was_relayed_just_now_is_not_asked_for_before_it_can_have_run(app, monkeypatch):
