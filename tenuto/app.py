@@ -258,7 +258,7 @@ class Tenuto(Desk):
             stored = await self.enqueue(asked)
             if found := [job for job in stored if job.existing]:
                 await self._await_jobs(found)
-        relayed = [Relay(job, self.waiting, line, is_new=not job.existing) for job in stored]
+        relayed = [Relay(job, self.waiting, line, is_new=not (line or job.existing)) for job in stored]
         return relayed[0] if isinstance(work, Job) else relayed
 
     @overload

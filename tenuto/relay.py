@@ -47,9 +47,10 @@ from tenuto.storage.database import Database, Hint
 
 T = TypeVar("T")
 
-OURS_FIRST: Final = 0.003  # seconds that the claim of what was just stored has the database to itself; it starts sooner
+AT_ONCE: Final = 0.001  # seconds after it was stored, before which a job cannot have settled unheard
+OURS_FIRST: Final = 0.02  # seconds that the claim and the ack of such a job have the database to themselves
 POLL_EVERY: Final = 0.5  # seconds: a wait never depends on a hint
-AT_ONCE: Final = 5000  # jobs asked about in one read
+TOGETHER: Final = 5000  # jobs asked about in one read
 
 
 class Relay(Generic[T]):
@@ -61,7 +62,7 @@ class Relay(Generic[T]):
     def __init__(self, job: Job[Any, T], waiting: "Waiting", line: Line | None = None, *, is_new: bool = False) -> None:
         self.job = job
         self.line = line  # on which it was stored, in a transaction of somebody else's
-        self.look_from = time.monotonic() + OURS_FIRST if is_new else 0.0  # whoever waits hears of what is sooner
+        self.stored_at = time.monotonic() if is_new else 0.0  # by this process's clock, where this process did
         self._waiting = waiting
 
     @property
@@ -169,9 +170,8 @@ class Waiting:
             self._changed = asyncio.Event()  # of this loop
             leave = self._notifier.subscribe(self._hear)
             self._reader = asyncio.create_task(self._read_while_awaited(leave), name="tenuto-relay")
-        look_in = max((each.look_from for each in relays), default=0.0) - time.monotonic()
-        if look_in > 0:
-            asyncio.get_running_loop().call_later(look_in, self._look_first, waits)
+        if time.monotonic() - max((each.stored_at for each in relays), default=0.0) < AT_ONCE:
+            asyncio.get_running_loop().call_later(OURS_FIRST, self._look_first, waits)
         else:
             self._look_first(waits)
         try:
@@ -241,7 +241,7 @@ class Waiting:
         for wait in chain.from_iterable(asked.values()):
             wait.is_read = True
         ids = list(asked)
-        for part in (ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE)):
+        for part in (ids[start : start + TOGETHER] for start in range(0, len(ids), TOGETHER)):
             found = await self._database.read(relays.kept, part)
             for id in part:
                 for wait in asked[id]:

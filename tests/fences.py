@@ -502,6 +502,20 @@ FENCES = [
         "tests/stories/test_completion.py::test_a_job_that_was_cancelled_commits_nothing",
     ),
     Fence(
+        "A relay is answered where no hint arrives",
+        "relay.py",
+        r"self\._told\.update\(self\._waits\)",
+        "pass",
+        "tests/stories/test_relay.py::test_a_wait_needs_no_notification",
+    ),
+    Fence(
+        "A wait that is over leaves nothing behind",
+        "relay.py",
+        r"self\._waits\[wait\.id\]\.discard\(wait\)",
+        "pass",
+        "tests/stories/test_relay.py::test_of_ten_thousand_relays_half_are_let_go_and_nothing_is_left_of_them",
+    ),
+    Fence(
         "What a verb that failed had written is taken out of the transaction it was lent",
         "storage/borrowed/loan.py",
         r'f"rollback to savepoint \{SAVEPOINT\}", ',

@@ -45,6 +45,7 @@ from tenuto.errors import (
     ResultTooLarge,
     TenutoError,
 )
+from tenuto.relay import OURS_FIRST
 from tenuto.runtime.notifier import packed
 from tenuto.storage.database import Hint
 from tenuto.storage.relays import kept
@@ -586,7 +587,7 @@ async def test_nothing_is_told_of_jobs_that_nobody_awaits(app):
     assert {hint.subject for hint in told if hint.channel == "settled"} == {relay.id}  # the server may have said it too
 
 
-async def test_what_was_relayed_just_now_is_not_asked_for_before_it_can_have_run(app, monkeypatch):
+async def test_what_was_relayed_just_now_is_not_asked_for_while_it_runs(app, monkeypatch):
     reads: list[float] = []
     read = app.database.read
 
@@ -597,10 +598,12 @@ async def test_what_was_relayed_just_now_is_not_asked_for_before_it_can_have_run
 
     monkeypatch.setattr(app.database, "read", counted)
     relay = await app.relay(Obey.ok(schedule_in=3600))
+    relay.stored_at = began = time.monotonic() + 1  # however slow this machine is
 
     assert await relay.outcome(timeout=0.4) == TimedOut()
-    assert relay.look_from <= reads[0] < relay.look_from + 0.4  # the first poll is later
-    assert (await app.relay_to(relay.id)).look_from == 0
+    assert reads.pop() >= began - 1 + OURS_FIRST
+    assert not reads  # the first poll is later
+    assert (await app.relay_to(relay.id)).stored_at == 0
 
 
 # ── at scale ──────────────────────────────────────────────────────────────────────────────────────
