@@ -120,12 +120,18 @@ class Background(Loop):
     def _serve(self) -> None:
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-                runner.run(self._told.wait())
+                runner.run(self._until_told())
+        finally:
+            for future in tuple(self._waiting):
+                future.cancel()  # what came too late for the loop
+
+    async def _until_told(self) -> None:
+        """On the loop: what was asked before it is over still reaches the loop, and is cancelled there."""
+        try:
+            await self._told.wait()
         finally:
             with self._lock:
                 self.is_over = True
-            for future in tuple(self._waiting):
-                future.cancel()  # what came too late for the loop
 
     def _end(self) -> None:
         self.soon(self._told.set)

@@ -13,7 +13,6 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import wraps
-from types import FrameType
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, overload
 from uuid import UUID
 
@@ -31,7 +30,7 @@ from tenuto.job import Duration, Job, check_name, id_of
 from tenuto.limits import Queue
 from tenuto.options import as_jobs
 from tenuto.runtime.places.elsewhere import Executors
-from tenuto.runtime.signals import STOPPING
+from tenuto.runtime.signals import STOPPING, stop_signals
 from tenuto.schedule import Work
 from tenuto.sizes import Sizes
 from tenuto.storage.borrowed.loan import Line
@@ -288,20 +287,26 @@ class Tenuto(_Face[awaited.Tenuto]):
             raise ConfigError("there is no queue to work on; give queues=, TENUTO_QUEUES or --queues")
         if threading.current_thread() is not threading.main_thread():
             raise InvalidRequest("work() waits for signals, which only the main thread hears; elsewhere use start()")
-        told = threading.Event()
-
-        def tell(number: int, frame: FrameType | None) -> None:
-            if told.is_set() and not patient:
-                self.hurry()
-            told.set()
-
-        before = {number: signal.signal(number, tell) for number in STOPPING}
+        _check_thread("work")
+        before = {number: signal.getsignal(number) for number in STOPPING}
         try:
-            with self:
-                told.wait()
+            asyncio.run(self._work_until_told(None if patient else self.hurry))
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                if handler is not None:  # it was not Python's
+                    signal.signal(number, handler)
+
+    async def _work_until_told(self, hurry: Callable[[], None] | None) -> None:
+        """On a loop of this thread, while others open and close the app: what else waits may sleep through a signal.
+
+        Of two that come together another thread may take both, and who waits for a lock is not woken by that.
+        """
+        with stop_signals(hurry) as told:
+            await asyncio.to_thread(self.start)
+            try:
+                await told.wait()
+            finally:
+                await asyncio.to_thread(self.stop)
 
     def hurry(self) -> None:
         """For an app that is being stopped: release at once what still runs, without the rest of the grace."""

@@ -481,6 +481,13 @@ FENCES = [
         "tests/stories/test_executors.py::test_a_job_that_began_late_and_ends_because_its_time_is_over_has_timed_out",
     ),
     Fence(
+        "A job that is claimed while its node is hurried goes back unspent, whatever the grace",
+        "runtime/crew.py",
+        r"producer\.hurry\(\)",
+        "producer.release_all()",
+        "tests/runtime/test_producer.py::test_a_job_whose_claim_is_under_way_when_its_node_is_hurried_goes_back_unspent",
+    ),
+    Fence(
         "A job that was completed in its own transaction is not settled by what its code does afterwards",
         "runtime/executor.py",
         r"if attempt\.completions and ",

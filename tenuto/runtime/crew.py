@@ -123,7 +123,7 @@ class Crew:
     def hurry(self) -> None:
         """Release what still runs, without waiting for the rest of the grace."""
         for producer in self._producers.values():
-            producer.release_all()
+            producer.hurry()
 
     @property
     def running(self) -> dict[str, int]:

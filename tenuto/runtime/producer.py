@@ -94,6 +94,11 @@ class Producer:
         elif attempt.job.signal is not None:
             attempt.job.signal.awaited = True
 
+    def hurry(self) -> None:
+        """Claim no more, and tell every attempt to end, also one whose claim is under way; `stop` is to follow."""
+        self._stopping = True
+        self.release_all()
+
     def release_all(self) -> None:
         """Tell every attempt to end, so that its job can run elsewhere."""
         for attempt in list(self._attempts.values()):

@@ -353,7 +353,34 @@ def test_verbs_that_race_with_a_stop_either_do_it_or_say_not_started(app):
         told = [each for one in running for each in one.result(timeout=20)]
 
     app.start()
-    assert {each.id for each in told} <= {each.id for each in app.find(queue=NOBODYS, limit=1000)}
+    assert {each.id for each in told} <= all_ids(app)
+
+
+def all_ids(app: Tenuto) -> set[str]:
+    """The ids of all jobs that nobody works on, however many they are."""
+    found: set[str] = set()
+    last = None
+    while some := app.find(queue=NOBODYS, limit=1000, before=last):
+        found |= {each.id for each in some}
+        last = some[-1]
+    return found
+
+
+def test_a_verb_that_comes_as_the_loop_is_closed_says_not_started(app):
+    def close() -> None:
+        really_close()
+        with pytest.raises(NotStarted):
+            app.counts()
+        has_closed.append(True)
+
+    app.counts()
+    loop = app._background._loop
+    really_close, loop.close = loop.close, close
+    has_closed: list[bool] = []
+
+    app.stop()
+
+    assert has_closed == [True]
 
 
 # ── where an event loop runs ──────────────────────────────────────────────────────────────────────

@@ -261,6 +261,35 @@ def test_a_second_signal_hurries_it(url):
         assert [job.state for job in app.find()] == ["available"]
 
 
+@pytest.mark.timeout(60)
+def test_signals_that_come_together_stop_it(url):
+    """Any thread may take them, and a thread that waits for a lock is not woken by what another one took."""
+    program = """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)  # for one that comes between two rounds
+
+    def tell_open():
+        until(lambda: app._background is not None or has_ended)
+        say("works")
+
+    app.configure(queues={"default": 1})
+    for _ in range(10):
+        has_ended = False
+        threading.Thread(target=tell_open, daemon=True).start()
+        app.work()
+        has_ended = True
+    say("ended")
+    """
+    with started(url, program) as process:
+        assert process.stdout is not None
+        for _ in iter(process.stdout.readline, "ended\n"):
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGINT)
+        _, noise = process.communicate(timeout=30)
+
+    assert (process.returncode, noise) == (0, "")
+
+
 # ── forks ─────────────────────────────────────────────────────────────────────────────────────────
 
 FORK = """

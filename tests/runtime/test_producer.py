@@ -1,15 +1,16 @@
 """A producer's two loops, on real databases: one bad row never stops a queue, and no claim is lost."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from tenuto import Discard, Job, Tenuto, job, telemetry
 from tenuto.errors import StorageRejected, StorageUnavailable
-from tenuto.job import COMPLETED, DISCARDED
+from tenuto.job import AVAILABLE, COMPLETED, DISCARDED
 from tenuto.outcome import Ack
 from tenuto.storage import store
 from tenuto.storage.database import Verb
-from tests.kit import Obey, drain, eventually
+from tests.kit import Gate, Obey, drain, eventually
 from tests.storage.tables import look_into
 
 AnyJob = Job[Any, Any]
@@ -123,6 +124,28 @@ async def test_a_claim_whose_answer_was_lost_is_given_back_and_runs(app: Tenuto,
     assert {each.state for each in found} == {COMPLETED}
     assert {each.attempt for each in found} == {1}
     assert (await app.health()).counters["repairs"] == lost[0]
+
+
+async def test_a_job_whose_claim_is_under_way_when_its_node_is_hurried_goes_back_unspent(
+    app: Tenuto, open_app: Any, monkeypatch: Any
+) -> None:
+    async def run_and_hurry(verb: Any, /, *args: Any, **kwargs: Any) -> Any:
+        answer = await run(verb, *args, **kwargs)
+        if verb is store.claim and answer:
+            app.hurry()
+            claimed.set()
+        return answer
+
+    run, claimed = app.database.run, asyncio.Event()
+    monkeypatch.setattr(app.database, "run", run_and_hurry)
+    made = await app.enqueue(Obey.wait_at(Gate()))
+    await claimed.wait()
+
+    async with asyncio.timeout(20):
+        await app.stop(grace=3600)
+
+    found = await (await open_app()).fetch(made)
+    assert (found.state, found.attempt) == (AVAILABLE, 0)
 
 
 async def test_a_database_error_during_an_ack_loses_nothing(app: Tenuto, monkeypatch: Any) -> None:
