@@ -46,7 +46,7 @@ WAIT_FOR_LINE: Final = 5.0  # seconds for a free connection of the pool
 # 300,000 jobs: 2,240 ms against 75).
 PREPARED: Final = frozenset(
     {"enqueue", "claim", "claim_behind", "ack", "reach", "needs", "settle_nodes", "meet", "release", "settle_workflows"}
-    | {"lock_limits", "free_partitions", "claim_limited", "spend_limits"}
+    | {"lock_limits", "free_partitions", "claim_limited", "spend_limits", "kept"}
     | {"lock_chains", "advance_chains", "release_links"}
 )
 PLANS_SERVE: Final = 1.0  # seconds
