@@ -14,7 +14,7 @@ from tenuto.errors import ConfigError
 from tenuto.job import AVAILABLE, Duration, Job, seconds
 from tenuto.limits import Queue
 from tenuto.options import as_jobs
-from tenuto.relay import Relay, Waiting
+from tenuto.relay import Relay, Waiting, awaited_jobs
 from tenuto.runtime.crew import Crew
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier
@@ -251,7 +251,7 @@ class Tenuto(Desk):
         Raises as `enqueue` does. A job that is stored already, or whose unique key another holds, is awaited all the
         same. With `conn` it is stored in your transaction: commit before you wait, or that raises WouldDeadlock.
         """
-        asked, line = [job.replace(awaited=True) for job in as_jobs(work)], None
+        asked, line = awaited_jobs(work), None
         if conn is not None:
             stored, line = await relay_in(self.database, self.config.sizes, conn, asked)
         else:
@@ -282,7 +282,8 @@ class Tenuto(Desk):
     ) -> list[Answer[T]]:
         """What the jobs came to, in the order of their relays; those that have not when the time is over TimedOut.
 
-        The one time is for all of them. Raises as `Relay.outcome` does.
+        The one time is for all of them. Raises as `Relay.outcome` does, and InvalidRequest for what is no relay of
+        this app.
         """
         self._check_loop()
         return await self.waiting.outcomes(relays, timeout, with_retries=with_retries)

@@ -28,7 +28,6 @@ from tenuto.errors import ConfigError, InvalidRequest, NotStarted, WouldDeadlock
 from tenuto.features.recurring import CATCH_UP
 from tenuto.job import Duration, Job, check_name, id_of
 from tenuto.limits import Queue
-from tenuto.options import as_jobs
 from tenuto.runtime.places.elsewhere import Executors
 from tenuto.runtime.signals import STOPPING, stop_signals
 from tenuto.schedule import Work
@@ -416,8 +415,7 @@ class Tenuto(_Face[awaited.Tenuto]):
             found = _relay(self, work)
             stored = [each.job for each in ([found] if isinstance(work, Job) else found)]
         else:
-            asked = [job.replace(awaited=True) for job in as_jobs(work)]
-            stored, line = relay_now(self._behind().database, self.config.sizes, conn, asked)
+            stored, line = relay_now(self._behind().database, self.config.sizes, conn, relay.awaited_jobs(work))
         relayed = [Relay(job, self, line) for job in stored]
         return relayed[0] if isinstance(work, Job) else relayed
 
@@ -433,7 +431,8 @@ class Tenuto(_Face[awaited.Tenuto]):
         self, relays: Sequence[Relay[T]], timeout: Duration | None = 5.0, *, with_retries: bool = False
     ) -> list[Answer[T]]:
         """`tenuto.Tenuto.await_many`: what the jobs came to, in the order of their relays."""
-        behind = [relay._reach()[1] for relay in relays]
+        given: list[Relay[T]] = relay.several(relays, Relay)
+        behind = [each._reach()[1] for each in given]
         answers: list[Answer[T]] = _await_many(self, behind, timeout, with_retries=with_retries)
         return answers
 

@@ -26,6 +26,8 @@ from tenuto.answer import (
 )
 from tenuto.context import running
 from tenuto.errors import (
+    InvalidJob,
+    InvalidRequest,
     JobCancelled,
     JobDiscarded,
     JobFailed,
@@ -39,11 +41,13 @@ from tenuto.errors import (
 )
 from tenuto.job import Duration, Job, seconds
 from tenuto.opening import opened_answer
+from tenuto.options import as_jobs
 from tenuto.runtime.notifier import Notifier
 from tenuto.sizes import USUAL
 from tenuto.storage import relays
 from tenuto.storage.borrowed.loan import Line
 from tenuto.storage.database import Database, Hint
+from tenuto.workflow import Workflow
 
 T = TypeVar("T")
 
@@ -63,7 +67,7 @@ class Relay(Generic[T]):
         self.job = job
         self.line = line  # on which it was stored, in a transaction of somebody else's
         self.stored_at = time.monotonic() if is_new else 0.0  # by this process's clock, where this process did
-        self._waiting = waiting
+        self.waiting = waiting  # all of its app's
 
     @property
     def id(self) -> str:
@@ -90,7 +94,7 @@ class Relay(Generic[T]):
         app is closed, and what opens an encrypted worker's value raises. A database that is away meanwhile only makes
         it later.
         """
-        (answer,) = await self._waiting.outcomes([self], timeout, with_retries=with_retries)
+        (answer,) = await self.waiting.outcomes([self], timeout, with_retries=with_retries)
         return answer
 
 
@@ -112,6 +116,26 @@ def _value(relay: Relay[T], answer: Answer[T], timeout: Duration | None) -> T:
             raise JobNotFound(relay.id)
         case TimedOut():
             raise RelayTimedOut(relay.id, 0.0 if timeout is None else seconds("timeout", timeout).total_seconds())
+
+
+def several(relays: Any, kind: type[Any]) -> list[Any]:
+    """Relays that are awaited together, as a list. Raises InvalidRequest for anything else."""
+    if not isinstance(relays, Iterable):
+        raise InvalidRequest(f"await_many takes a list of relays, and not something of type {type(relays).__name__}")
+    given: list[Any] = [*relays]
+    for each in given:
+        if not isinstance(each, kind):
+            told = f"{type(each).__module__}.{type(each).__name__}"
+            raise InvalidRequest(f"await_many takes relays of this app, and not a {told}; relay_to makes one of an id")
+    return given
+
+
+def awaited_jobs(work: Any) -> list[Job[Any, Any]]:
+    """The jobs in `work`, one or several, to be stored as awaited. Raises InvalidJob for anything else."""
+    if isinstance(work, Workflow):
+        told = "enqueue the Workflow, and await `app.workflow(id).wait()`"
+        raise InvalidJob(f"relay takes a Job or several, and not a Workflow; {told}")
+    return [job.replace(awaited=True) for job in as_jobs(work)]
 
 
 # ── waiting ───────────────────────────────────────────────────────────────────────────────────────
@@ -150,6 +174,7 @@ class Waiting:
         """What each job came to, in their order; TimedOut for those that had not when the time was over."""
         limit = None if timeout is None else seconds("timeout", timeout).total_seconds()
         self._check_open()
+        relays = self._own(relays)
         async with self._begun(relays, with_retries=with_retries) as waits:
             if waits:
                 if limit == 0:
@@ -160,6 +185,13 @@ class Waiting:
                     answers = [wait.answer for wait in waits]
                     await asyncio.wait(answers, timeout=limit, return_when=asyncio.FIRST_EXCEPTION)
             return [await _answer(wait) for wait in waits]
+
+    def _own(self, relays: Iterable[Relay[T]]) -> list[Relay[T]]:
+        given: list[Relay[T]] = several(relays, Relay)
+        for each in given:
+            if each.waiting is not self:
+                raise InvalidRequest(f"the relay of job {each.id} is another app's; await it there, or by its relay_to")
+        return given
 
     @asynccontextmanager
     async def _begun(self, relays: Sequence[Relay[Any]], *, with_retries: bool) -> AsyncGenerator[list[_Wait]]:
@@ -193,7 +225,7 @@ class Waiting:
     def stop(self) -> None:
         """Tell everybody who waits that the app is closed."""
         for wait in [wait for waits in self._waits.values() for wait in waits if not wait.answer.done()]:
-            wait.answer.set_exception(NotStarted())
+            wait.answer.set_exception(NotStarted("the app was closed while this waited; the job goes on"))
 
     def _look_first(self, waits: Iterable[_Wait]) -> None:
         self.look_at(wait.id for wait in waits if not wait.is_read)

@@ -9,10 +9,11 @@ from typing import Any, Final
 from uuid import UUID
 
 from tenuto.app import Tenuto
-from tenuto.errors import InvalidRequest, NotCompleted, NotDrained
+from tenuto.errors import NotCompleted, NotDrained
 from tenuto.job import DISCARDED, EXECUTING, RETRYABLE, SCHEDULED, Duration, Job, JobState, check_name, seconds
 from tenuto.storage import upkeep
 from tenuto.storage.upkeep import QueuePoll
+from tenuto.testing.faults import whole
 from tenuto.testing.hand import Hand, Slot
 from tenuto.testing.performing import WITHIN
 from tenuto.testing.tried import Tried
@@ -84,7 +85,7 @@ async def drain(
     allow, are left. Jobs that wait for each other need `at_once=2` or more. Raises NotDrained after `limit` attempts,
     or when none has ended `within` so many seconds.
     """
-    rules = Rules(_names(queue), scheduled, retries, keep_failures, _count("at_once", at_once), _count("limit", limit))
+    rules = Rules(_names(queue), scheduled, retries, keep_failures, whole("at_once", at_once), whole("limit", limit))
     async with Hand(app) as hand:
         runs = await Rounds(hand, rules, seconds("within", within).total_seconds()).go()
         return Drained(tuple(runs), _left(await hand.patiently(app.counts), rules.queues))
@@ -271,9 +272,3 @@ def _names(queue: str | Iterable[str] | None) -> frozenset[str] | None:
     if queue is None:
         return None
     return frozenset(check_name("queue", name) for name in ([queue] if isinstance(queue, str) else queue))
-
-
-def _count(what: str, number: int) -> int:
-    if type(number) is not int or number < 1:
-        raise InvalidRequest(f"{what}={number!r:.80} is out of range: a whole number from 1 on")
-    return number

@@ -45,7 +45,8 @@ class Faults:
 
     `nth` says in which runs of each job it happens: 1, several, or None for each. Runs are counted from the beginning
     of the block, also those that spend no attempt. `where` chooses jobs: `lambda job: job.args["to"] == "ada"`.
-    Raises InvalidRequest for workers that run in another process, which no fault of this one reaches.
+    Raises InvalidRequest for workers that run in another process, which no fault of this one reaches, and for runs that
+    never come.
     """
 
     def __init__(self) -> None:
@@ -75,6 +76,8 @@ class Faults:
     ) -> None:
         """Raise `error` in place of process, or with `after` when process has done its work. A Snooze, Cancel or
         Discard counts as it does when a job raises it."""
+        if error is not None and not _is_error(error):
+            raise InvalidRequest(f"{error!r:.80} cannot be raised; give an exception")
 
         async def act(call_next: Process, job: AnyJob) -> Outcome:
             if after:
@@ -148,7 +151,7 @@ class Faults:
     ) -> None:
         if not self._is_on:
             raise InvalidRequest("faults are for the block of their `with Faults() as faults:`, and it is not open")
-        definition = definition_of(worker)
+        definition, runs = definition_of(worker), _runs(nth)
         if definition.runs_in is not None:
             told = f"its jobs run in {definition.runs_in!r}, which no fault of this process reaches"
             raise InvalidRequest(f"{definition.name} cannot have faults: {told}")
@@ -156,7 +159,6 @@ class Faults:
             self._before[definition] = definition.features
             self._features[definition] = injected = _Injected()
             _give(definition, ranked([*definition.features, injected]))
-        runs = (nth,) if isinstance(nth, int) else nth
         self._features[definition].faults.append(_Fault(act, runs, where or _always))
 
 
@@ -183,14 +185,42 @@ class _Died(BaseException):
 
 
 def definition_of(worker: AnyWorker) -> Definition:
-    """A worker's definition. Raises UnknownWorker for a name that this process does not know."""
-    return resolve(worker) if isinstance(worker, str) else worker.definition
+    """A worker's definition. Raises UnknownWorker for a name that this process does not know, and InvalidRequest for
+    what is no worker."""
+    if isinstance(worker, str):
+        return resolve(worker)
+    found: Any = getattr(worker, "definition", None)
+    if not isinstance(found, Definition):
+        raise InvalidRequest(f"{worker!r:.80} is no worker; give a function with @job, a Worker class, or its name")
+    return found
+
+
+def whole(what: str, number: Any, *, least: int = 1) -> int:
+    """The same `number`, if it is a whole one from `least` on. Raises InvalidRequest."""
+    if type(number) is not int or number < least:
+        raise InvalidRequest(f"{what}={number!r:.80} is out of range: a whole number from {least} on")
+    return number
+
+
+def _runs(nth: Any) -> frozenset[int] | None:
+    """The runs in which a fault is due; None: in each. Raises InvalidRequest for those that never come."""
+    if nth is None:
+        return None
+    several: list[Any] = [nth] if isinstance(nth, str) or not isinstance(nth, Collection) else [*nth]
+    runs = frozenset(whole("nth", run) for run in several)
+    if not runs:
+        raise InvalidRequest("nth= names no run; give 1, several, or None for each")
+    return runs
 
 
 def _give(definition: Definition, features: tuple[Feature, ...]) -> None:
     """Let a worker have these features from now on. It is frozen to all others."""
     vars(definition)["features"] = features
     definition.refresh()
+
+
+def _is_error(error: object) -> bool:
+    return isinstance(error, BaseException) or (isinstance(error, type) and issubclass(error, BaseException))
 
 
 def _always(job: AnyJob) -> bool:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from tenuto.app import Tenuto
-from tenuto.errors import NoResult, NotCompleted, NotDrained, StepNotFound
+from tenuto.errors import InvalidJob, NoResult, NotCompleted, NotDrained, StepNotFound
 from tenuto.job import Duration, seconds
 from tenuto.testing.draining import LIMIT, Rounds, Rules
 from tenuto.testing.hand import Hand
@@ -53,6 +53,8 @@ async def run_workflow(
     Nothing is waited for: steps that are due later, snoozed or to be tried again are when nothing else is. Other jobs
     that are due run as well. Raises what `enqueue` does, and NotDrained, which says how its steps stand.
     """
+    if not isinstance(flow, Workflow):
+        raise InvalidJob(f"run_workflow takes a Workflow, and not something of type {type(flow).__name__}")
     stored = await app.enqueue(flow)
     handle = app.workflow(stored.id)
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from tenuto.app import Tenuto
 from tenuto.errors import InvalidRequest, StorageUnavailable
 from tenuto.storage.database import Verb
+from tenuto.testing.faults import whole
 
 Drive = Callable[[Verb[Any]], Awaitable[Any]]
 
@@ -22,6 +23,9 @@ def database_away(
     """
     if lost not in ("calls", "answers"):
         raise InvalidRequest(f"lost={lost!r:.80} is neither 'calls' nor 'answers'")
+    if calls is not None:
+        whole("calls", calls)
+    whole("after", after, least=0)
     left = _Left(after, calls)
     drives = ("_drive", "_drive_read")
     reached: dict[str, Drive] = {name: getattr(app.database, name) for name in drives}

@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from tenuto.app import Tenuto
-from tenuto.errors import InvalidRequest, NotDrained
+from tenuto.errors import InvalidJob, InvalidRequest, NotDrained
 from tenuto.job import AVAILABLE, RETRYABLE, SCHEDULED, Duration, Job, seconds
 from tenuto.testing.hand import Hand, Slot
 from tenuto.testing.temporary import temporary_app
@@ -24,6 +24,8 @@ async def perform(job: Job[Any, T], *, app: Tenuto | None = None, within: Durati
     InvalidRequest for a job that cannot run now (it waits for others, runs, or has ended), and NotDrained for one that
     takes longer than `within`.
     """
+    if not isinstance(job, Job):
+        raise InvalidJob(f"perform takes one Job, and not something of type {type(job).__name__}; make one with new()")
     if app is not None:
         return await _perform(app, job, within)
     async with temporary_app() as own:

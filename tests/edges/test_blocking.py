@@ -236,6 +236,16 @@ def test_relays_are_awaited_also_after_it_was_opened_again(app):
             assert app.relay(twice.options(schedule_in=0.3).new(n)).result(timeout=20) == 2 * n
 
 
+def test_only_relays_of_its_own_can_be_awaited(app, tmp_path):
+    mine = app.relay(twice.new(1))
+    with Tenuto(f"sqlite:///{tmp_path / 'other.db'}", name="other", queues={}) as other:
+        foreign = other.relay(twice.new(1))
+
+        for given in (None, mine, [mine.id], [mine.job], [mine, foreign]):
+            with pytest.raises(InvalidRequest, match=r"await_many takes|another app's"):
+                app.await_many(given)
+
+
 def test_an_app_that_could_not_be_opened_is_tried_again_by_the_next_verb(tmp_path):
     folder = tmp_path / "not yet"
     folder.write_text("a file where a folder should be")

@@ -17,9 +17,11 @@ import psycopg_pool
 import pytest
 import sqlalchemy
 from django.db import connection as django_connection
+from django.db import connections as django_connections
 from psycopg.adapt import Dumper, Loader
 from psycopg.rows import dict_row
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.orm import sessionmaker
 from uuid_utils import uuid7
 
 from tenuto.errors import JobMismatch, StorageBusy, StorageRejected, UnusableConnection
@@ -373,6 +375,24 @@ async def test_closed_connections_of_async_drivers_are_said_to_be(on_postgres: D
             await enqueue_async(conn, on_postgres, a_job())
 
 
+async def test_one_of_aiosqlite_that_is_closed_or_was_never_opened_is_said_to_be(on_sqlite: SQLite):
+    closed, unopened = await aiosqlite.connect(on_sqlite.path), aiosqlite.connect(on_sqlite.path)
+    await closed.close()
+
+    for conn in (closed, unopened):
+        with pytest.raises(UnusableConnection, match="no active connection"):
+            await enqueue_async(conn, on_sqlite, a_job())
+
+
+async def test_a_pipeline_of_psycopg_is_refused(on_postgres: Database, postgres_url: str):
+    refused = pytest.raises(UnusableConnection, match="pipeline mode")
+    with psycopg.connect(postgres_url) as conn, conn.pipeline(), refused:
+        enqueue(conn, on_postgres, a_job())
+    async with await psycopg.AsyncConnection.connect(postgres_url) as other, other.pipeline():
+        with refused:
+            await enqueue_async(other, on_postgres, a_job())
+
+
 async def test_a_transaction_that_has_failed_is_said_to_have(on_postgres: Database, postgres_url: str):
     plain = psycopg.connect(postgres_url)
     with pytest.raises(psycopg.Error):
@@ -430,11 +450,21 @@ async def test_what_is_no_connection_is_refused_by_its_name(on_postgres: Databas
     pool = psycopg_pool.ConnectionPool(postgres_url, open=False)
     engine = sqlalchemy.create_engine(postgres_url.replace("postgresql", "postgresql+psycopg"))
     conn = psycopg.connect(postgres_url)
-    given = {"ConnectionPool": pool, "str": "a text", "Cursor": conn.cursor(), "Engine": engine}
+    given = {
+        "a psycopg_pool.pool.ConnectionPool is not": pool,
+        "a builtins.str is not": "a text",
+        "a Cursor of psycopg is no connection": conn.cursor(),
+        "sqlalchemy's Engine is no connection; lend a Session": engine,
+        "sqlalchemy's sessionmaker is no connection; lend a Session": sessionmaker(engine),
+        "sqlalchemy's AsyncEngine is no connection; lend a Session": create_async_engine("postgresql+asyncpg://"),
+        "django's ConnectionHandler is no connection; lend `django.db.connection`": django_connections,
+    }
 
-    for name, each in given.items():
-        with pytest.raises(UnusableConnection, match=name):
+    for told, each in given.items():
+        with pytest.raises(UnusableConnection, match=told):
             enqueue(each, on_postgres, a_job())
+        with pytest.raises(UnusableConnection, match=told):
+            await enqueue_async(each, on_postgres, a_job())
     conn.close()
     engine.dispose()
 

@@ -35,6 +35,7 @@ from tenuto import (
 )
 from tenuto.errors import (
     InvalidJob,
+    InvalidRequest,
     JobCancelled,
     JobDiscarded,
     JobFailed,
@@ -490,8 +491,21 @@ async def test_what_cannot_be_enqueued_cannot_be_relayed(app):
         await app.relay("no job")
     with pytest.raises(InvalidJob):
         await app.relay([double.new(1), 5])
+    with pytest.raises(InvalidJob, match=r"app\.workflow\(id\)\.wait\(\)"):
+        await app.relay(Workflow())
     with pytest.raises(InvalidJob):
         await app.relay_to("no id")
+
+
+async def test_what_is_no_relay_of_this_app_cannot_be_awaited_by_it(tmp_path, app, open_app):
+    other = await open_app(url=f"sqlite:///{tmp_path / 'other.db'}", queues={}, name="other")
+    mine, foreign = await app.relay(double.new(1)), await other.relay(double.new(1))
+
+    for given, told in ((None, "NoneType"), (mine, "Relay"), ([mine, mine.id], "str"), ([mine.job], "Job")):
+        with pytest.raises(InvalidRequest, match=told):
+            await app.await_many(given)
+    with pytest.raises(InvalidRequest, match="another app's"):  # and not Gone, as it is where nobody stored it
+        await app.await_many([mine, foreign])
 
 
 async def test_each_app_answers_for_its_own_jobs(tmp_path, open_app):

@@ -129,6 +129,19 @@ async def test_faults_are_for_the_block_alone_and_for_workers_they_reach():
             faults.fail(pid)
         with pytest.raises(UnknownWorker):
             faults.fail("faults.nobody")
+        with pytest.raises(InvalidRequest, match="None is no worker"):
+            faults.fail(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("nth", [0, -1, [1, 0], [], "1", 1.5, True])
+async def test_a_fault_that_would_never_come_is_refused(nth: Any):
+    with Faults() as faults, pytest.raises(InvalidRequest, match="nth="):
+        faults.fail(charge, nth=nth)
+
+
+async def test_what_nobody_can_raise_is_refused():
+    with Faults() as faults, pytest.raises(InvalidRequest, match="cannot be raised"):
+        faults.fail(charge, "the bank is away")  # type: ignore[arg-type]
 
 
 async def test_a_node_meets_them_too(open_app: OpenApp):
@@ -317,6 +330,12 @@ async def test_a_node_goes_on_when_it_is_back(open_app: OpenApp):
 
 async def test_a_word_that_is_neither_is_refused(app):
     with pytest.raises(InvalidRequest, match="neither"), database_away(app, lost="both"):  # type: ignore[arg-type]
+        pass
+
+
+@pytest.mark.parametrize("never", [{"calls": 0}, {"calls": True}, {"after": -1}])
+async def test_an_outage_that_would_never_come_is_refused(app, never: dict[str, Any]):
+    with pytest.raises(InvalidRequest, match="out of range"), database_away(app, **never):
         pass
 
 

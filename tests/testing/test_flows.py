@@ -7,7 +7,7 @@ from enum import Enum
 import pytest
 
 from tenuto import Workflow
-from tenuto.errors import NoResult, NotCompleted, NotDrained, StepNotFound
+from tenuto.errors import InvalidJob, NoResult, NotCompleted, NotDrained, StepNotFound
 from tenuto.testing import drain, run_workflow
 from tests.kit import Obey, ToldTo
 
@@ -29,6 +29,12 @@ async def test_a_workflow_runs_to_its_end_and_gives_its_results(app):
     assert run.results == {"first": 1, "a": 2, "b": 2, "sum": {"a": 2, "b": 2}}
     assert run[Steps.SUM] == run["sum"]
     assert [each.outcome for each in run.runs] == ["completed"] * 4
+
+
+async def test_what_is_no_workflow_is_refused_before_it_is_stored(app):
+    with pytest.raises(InvalidJob, match="takes a Workflow"):
+        await run_workflow(app, Obey.ok())  # type: ignore[arg-type]
+    assert await app.find() == []
 
 
 async def test_nothing_in_it_is_waited_for(app):

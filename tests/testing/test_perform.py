@@ -28,7 +28,7 @@ from tenuto import (
     job,
     results,
 )
-from tenuto.errors import InvalidArgs, InvalidRequest, NotCompleted, NotDrained, NotInJob, UnencodableResult
+from tenuto.errors import InvalidArgs, InvalidJob, InvalidRequest, NotCompleted, NotDrained, NotInJob, UnencodableResult
 from tenuto.features.hooks import HookState
 from tenuto.testing import perform
 from tests.conftest import OpenApp
@@ -252,6 +252,14 @@ async def test_one_that_waits_for_others_or_has_ended_is_refused(app):
         await perform(stored.jobs["second"], app=app)
     with pytest.raises(InvalidRequest, match="it is completed"):
         await perform(ended.job, app=app)
+
+
+async def test_what_is_not_one_job_is_refused_before_it_is_stored(app):
+    given: Any
+    for given in (None, [Obey.ok()], Workflow()):
+        with pytest.raises(InvalidJob, match="one Job"):
+            await perform(given, app=app)
+    assert await app.find() == []
 
 
 async def test_one_that_does_not_end_is_given_back_and_told_of(app):

@@ -11,7 +11,7 @@ from tenuto.storage.database import Row
 
 def line_on(connection: Any) -> Line:
     """The line of a Connection that is connected. Raises UnusableConnection for what is none."""
-    if not hasattr(connection, "text_factory"):
+    if not hasattr(connection.__class__, "text_factory"):  # one that is closed raises where it is asked itself
         raise UnusableConnection(f"a {type(connection).__name__} of aiosqlite is no connection")
     return AiosqliteLine(connection)
 

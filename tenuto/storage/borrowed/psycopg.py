@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Final, cast
 
 from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
 from psycopg.adapt import Loader
-from psycopg.pq import TransactionStatus
+from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg.types.bool import BoolLoader
 from psycopg.types.datetime import TimestamptzLoader
@@ -99,6 +99,8 @@ def _neutral(cursor: "Cursor[Any] | AsyncCursor[Any]") -> None:
 def _standing(connection: "Connection[Any] | AsyncConnection[Any]") -> Standing:
     if connection.closed:
         raise UnusableConnection("it is closed")
+    if connection.pgconn.pipeline_status != PipelineStatus.OFF:
+        raise UnusableConnection("it is in pipeline mode, in which answers come later; leave `conn.pipeline()` first")
     match connection.info.transaction_status:
         case TransactionStatus.IDLE:
             return Standing.OUTSIDE if connection.autocommit else Standing.BEFORE

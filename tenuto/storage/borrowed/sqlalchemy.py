@@ -15,10 +15,15 @@ def is_async(given: Any) -> bool:
 
 
 def below(given: Any) -> Any:
-    """The driver's connection under a Session or a Connection. Raises UnusableConnection for an async one."""
+    """The driver's connection under a Session or a Connection. Raises UnusableConnection for an async one, and for
+    what is neither: an engine, a sessionmaker."""
     if is_async(given):
         raise UnusableConnection("it is for async code, and this is none; lend a plain one, or await the async verb")
-    connection = given if hasattr(given, "exec_driver_sql") else given.connection()
+    is_connection = hasattr(given, "exec_driver_sql")
+    if not is_connection and not callable(getattr(given, "connection", None)):
+        told = f"sqlalchemy's {type(given).__name__} is no connection"
+        raise UnusableConnection(f"{told}; lend a Session or a Connection, in which your transaction is")
+    connection = given if is_connection else given.connection()
     connection.exec_driver_sql(BEGIN).close()
     return connection.connection.driver_connection
 
