@@ -1,7 +1,7 @@
 """Every example runs: the Python blocks of README and docs, page by page, and the programs in examples/.
 
 The blocks of a page are one program in an empty folder; `await` may stand outside a function, as `python -m asyncio`
-allows. A comment `# > text` is a line that the block prints.
+allows. A comment `# > text` is a line that the block prints. A block of `py` shows lines of a program in examples/.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from textwrap import dedent
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -102,6 +103,28 @@ def test_every_python_block_of_a_page_runs_and_prints_what_it_says(page, tmp_pat
         finally:
             for app in [value for value in names.values() if isinstance(value, Tenuto)]:
                 runner.run(app.stop())
+
+
+def excerpts() -> list[Any]:
+    """Each block of a page that shows lines of a program: the program that its first line names, and the parts that
+    are shown, with `...` between them."""
+    found = []
+    for page in PAGES:
+        for block in blocks(page, "py"):
+            first, rest = block.text.split("\n", 1)
+            parts = [dedent(part).strip("\n") for part in re.split(r"^ *\.\.\.\n", rest, flags=re.MULTILINE)]
+            found.append(pytest.param(ROOT / first.removeprefix("# "), parts, id=f"{name_of(page)}:{block.line}"))
+    return found
+
+
+@pytest.mark.parametrize(("program", "parts"), excerpts())
+def test_what_a_page_shows_of_a_program_stands_there_word_for_word(program, parts):
+    lines = program.read_text(encoding="utf-8").splitlines()
+    for part in parts:
+        count = part.count("\n") + 1
+        at = [nth for nth in range(len(lines)) if dedent("\n".join(lines[nth : nth + count])).rstrip() == part]
+        assert at, part
+        lines = lines[at[0] + count :]  # the next one stands below it
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "toml")], ids=name_of)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -365,19 +366,22 @@ def test_a_child_holds_no_connection_of_a_parent_that_died(own_postgres):
     app.configure(queues={"default": 5}, lease=3600)
     app.counts()
     time.sleep(0.5)  # until none is in the making: that one would be the child's until it ends
-    child_of(lambda: (os.close(1), os.close(2), time.sleep(20)))
+    say(child_of(lambda: (os.close(1), os.close(2), time.sleep(60))))
     os.kill(os.getpid(), signal.SIGKILL)
     """)
-    outcome(url, program)
+    _, printed, _ = outcome(url, program)
 
     import psycopg
 
     query = "select count(*) from pg_stat_activity where application_name = 'tenuto'"
-    with psycopg.connect(url, autocommit=True) as connection:
-        ends_at = time.monotonic() + 10
-        while connection.execute(query).fetchone() != (0,):
-            assert time.monotonic() < ends_at
-            time.sleep(0.05)
+    try:
+        with psycopg.connect(url, autocommit=True) as connection:
+            ends_at = time.monotonic() + 10
+            while connection.execute(query).fetchone() != (0,):
+                assert time.monotonic() < ends_at
+                time.sleep(0.05)
+    finally:
+        os.kill(int(printed), signal.SIGKILL)
 
 
 def test_a_child_counts_on_no_lock_of_its_parent(tmp_path):
