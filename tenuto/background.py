@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from contextvars import Context
@@ -19,6 +20,28 @@ STILL_WITHIN: Final = 1.0  # seconds that a fork waits for the loop to stand sti
 
 AfterFork = Callable[[bool], None]
 """What is to be done when a fork is over, told whether this is the child."""
+
+
+class Front(ABC):
+    """An app that blocks, for those who know none of its verbs."""
+
+    @abstractmethod
+    def configure(self, **settings: Any) -> None:
+        """Change settings before it is opened. Raises ConfigError, also when it is open."""
+
+    @abstractmethod
+    def _anew(self) -> Tenuto:
+        """An app that is awaited, not open, with its settings, executors and cron entries."""
+
+
+def to_work_for(front: Front, settings: Mapping[str, Any]) -> Tenuto:
+    """An app that works as that one would. That one only enqueues and awaits from now on, where `settings` say.
+
+    Raises ConfigError when it is open.
+    """
+    app = front._anew()  # pyright: ignore[reportPrivateUsage] - users are offered the names of the awaited app alone
+    front.configure(**settings, queues={})
+    return app
 
 
 class Loop:

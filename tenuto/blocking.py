@@ -20,7 +20,7 @@ from tenuto import app as awaited
 from tenuto import handles, relay, results, schedule
 from tenuto.answer import Answer
 from tenuto.app import J
-from tenuto.background import STILL_WITHIN, AfterFork, Background, Loop
+from tenuto.background import STILL_WITHIN, AfterFork, Background, Front, Loop
 from tenuto.borrowing import complete_now, enqueue_now, relay_now
 from tenuto.config import Config
 from tenuto.context import current, running
@@ -183,7 +183,7 @@ class Schedule(_Face[schedule.Schedule]):
 # ── the app ───────────────────────────────────────────────────────────────────────────────────────
 
 
-class Tenuto(_Face[awaited.Tenuto]):
+class Tenuto(_Face[awaited.Tenuto], Front):
     """An app for code that cannot await: every verb of `tenuto.Tenuto`, with its arguments, from any thread.
 
     The first verb opens it, on an event loop in a thread of its own, and the end of the process closes it; `start`,
@@ -355,12 +355,14 @@ class Tenuto(_Face[awaited.Tenuto]):
         if self._is_inherited:
             with self._opening:
                 if self._is_inherited:
-                    settings = self.config.model_dump(by_alias=True)
-                    entries, executors = self._app.cron.entries, self._app.executors
-                    self._app = awaited.Tenuto(**settings, executors=executors)
-                    self._app.cron.entries.added.update(entries.added)
+                    self._app = self._anew()
                     self._is_inherited = False
         return self._app
+
+    def _anew(self) -> awaited.Tenuto:
+        app = awaited.Tenuto(**self.config.model_dump(by_alias=True), executors=self._app.executors)
+        app.cron.entries.added.update(self._app.cron.entries.added)
+        return app
 
     # ── the end of the process, and its forks ──
 

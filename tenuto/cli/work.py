@@ -19,6 +19,7 @@ import typer
 import tenuto
 from tenuto import telemetry
 from tenuto.app import Tenuto
+from tenuto.background import Front, to_work_for
 from tenuto.cli import logs
 from tenuto.cli.door import helpful, settings
 from tenuto.cli.processes import Parent, flags, supervise
@@ -98,25 +99,35 @@ class _Greeting:
 
 
 def find(target: str, settings: Mapping[str, Any]) -> Tenuto:
-    """The app that `module` or `module:app` means, or one made from the settings. Raises ConfigError."""
+    """The app that `module` or `module:app` means, or one made from the settings. Raises ConfigError.
+
+    For one that blocks it is another one that works like it.
+    """
     name, _, attribute = target.partition(":")
     module = _imported(name)
-    if attribute:
-        return _named(module, attribute)
-    apps = {id(value): (key, value) for key, value in vars(module).items() if isinstance(value, Tenuto)}
+    found = _named(module, attribute) if attribute else _only(module)
+    if isinstance(found, Front):
+        try:
+            return to_work_for(found, settings)
+        except ConfigError as error:
+            raise ConfigError(f"{target} cannot be set up to work: {error}") from None
+    if found is None and not registered():
+        raise ConfigError(f"{name} holds no Tenuto app and defines no job; is it the right module?")
+    return found or Tenuto(**settings)
+
+
+def _only(module: ModuleType) -> Tenuto | Front | None:
+    name = module.__name__
+    apps = {id(value): (key, value) for key, value in vars(module).items() if isinstance(value, Tenuto | Front)}
     if len(apps) > 1:
         names = ", ".join(f"{name}:{key}" for key, _ in apps.values())
         raise ConfigError(f"{name} holds {len(apps)} apps; name one of them: {names}")
-    if apps:
-        return next(app for _, app in apps.values())
-    if not registered():
-        raise ConfigError(f"{name} holds no Tenuto app and defines no job; is it the right module?")
-    return Tenuto(**settings)
+    return next((app for _, app in apps.values()), None)
 
 
-def _named(module: ModuleType, attribute: str) -> Tenuto:
+def _named(module: ModuleType, attribute: str) -> Tenuto | Front:
     found = getattr(module, attribute, None)
-    if not isinstance(found, Tenuto):
+    if not isinstance(found, Tenuto | Front):
         kind = "there is none" if found is None else f"it is of type {type(found).__name__}"
         raise ConfigError(f"{module.__name__}:{attribute} should be a Tenuto app, and {kind}")
     return found

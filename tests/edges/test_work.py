@@ -349,6 +349,45 @@ async def two_completed(store: Tenuto) -> bool:
     return len(await store.find(state="completed")) == 2
 
 
+BLOCKING = """
+from tenuto import blocking, job
+app = blocking.Tenuto("sqlite:///unused.db", name="shop", queues={"default": 2}, sizes={"args": 100})
+
+@job
+def greet(name: str) -> None:
+    app.enqueue(follow.new(app.name, dict(app.config.queues)))
+
+@job(recorded=True)
+def follow(name: str, queues: dict) -> list:
+    return [name, queues, blocking.current_app().name, blocking.current_app().config.sizes.args]
+"""
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("target", ["shop", "shop:app"])
+async def test_an_app_that_blocks_has_another_one_work_like_it_and_serves_its_jobs(start, store, folder, jobs, target):
+    (folder / "shop.py").write_text(BLOCKING)
+    start(target)
+    await store.enqueue(jobs.greet.new("you"))
+
+    await eventually(lambda: two_completed(store))
+
+    (followed,) = [each for each in await store.find() if each.worker == "shop.follow"]
+    assert await store.recorded(followed) == ["shop", {}, "shop", 100]
+    assert await queues_of(store) == ["default"]
+    assert not (folder / "unused.db").exists()
+
+
+@ON_SQLITE
+async def test_an_app_that_blocks_works_in_several_processes(start, store, folder, jobs):
+    (folder / "shop.py").write_text(BLOCKING)
+    start("shop", "--processes", "2")
+
+    await eventually(lambda: both_live(store))
+
+    assert await queues_of(store) == ["default"]
+
+
 # ── what it refuses (no database is asked) ────────────────────────────────────────────────────────
 
 
@@ -364,6 +403,16 @@ async def two_completed(store: Tenuto) -> bool:
         ("mine:app", "x = 1", "mine:app should be a Tenuto app, and there is none"),
         ("mine:x", "x = 1", "mine:x should be a Tenuto app, and it is of type int"),
         ("mine", "from tenuto import *\na, b = Tenuto(), Tenuto()", "mine holds 2 apps; name one of them: mine:a,"),
+        (
+            "mine",
+            "from tenuto import Tenuto, blocking\na, b = Tenuto(), blocking.Tenuto()",
+            "mine holds 2 apps; name one of them: mine:a,",
+        ),
+        (
+            "mine:app",
+            "from tenuto.blocking import Tenuto\napp = Tenuto()\napp.start()",
+            "mine:app cannot be set up to work: the app is open; its settings can be changed before that",
+        ),
         ("", "", "'' is no module's whole name"),
         (":app", "", "'' is no module's whole name"),
         ("..mine", "", "'..mine' is no module's whole name"),
