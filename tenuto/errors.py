@@ -14,6 +14,7 @@ TenutoError
 │   ├── NoProcess               a class without a process, or with a type variable for its Args, makes no jobs
 │   ├── UnknownWorker           no worker of that name is registered here
 │   ├── InvalidCron             an expression, a timezone or an entry of cron that cannot be
+│   ├── NotYetKnown             something was computed with the result of a step that has not run
 │   └── InvalidWorkflow         a workflow that cannot be stored
 │       ├── EmptyWorkflow, DuplicateStep, DuplicateJob, ForeignStep, ChainInWorkflow
 │       └── UnknownDependency, CycleFound
@@ -154,6 +155,14 @@ class UnknownWorker(DefinitionError, LookupError):
 
 class InvalidCron(DefinitionError, ValueError):
     """A cron expression, its timezone, or what is to be enqueued by it cannot be used."""
+
+
+class NotYetKnown(DefinitionError, TypeError, AttributeError):
+    """Something was to be computed with the result of a step that has not run yet."""
+
+    def __init__(self, what: str, asked: str) -> None:
+        told = "hand it over as an arg as it is, or with keys in [], and compute with it inside the step"
+        super().__init__(f"{what} is not known while the workflow is built, so it cannot give {asked}: {told}")
 
 
 class InvalidWorkflow(DefinitionError, ValueError):

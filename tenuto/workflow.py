@@ -7,7 +7,7 @@ from dataclasses import replace as changed
 from datetime import datetime, timedelta
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, Generic, Literal, NamedTuple, Self, TypeAlias
+from typing import Any, Generic, Literal, NamedTuple, Self, TypeAlias, cast
 from uuid import UUID
 
 from uuid_utils import uuid7
@@ -17,6 +17,7 @@ from tenuto.errors import ChainInWorkflow, DuplicateJob, DuplicateStep, EmptyWor
 from tenuto.features.chain import Chained
 from tenuto.graph import Edge, Node, order
 from tenuto.job import AVAILABLE, IDENTIFIERS, SUSPENDED, Failure, Job, Result, check_name, id_of
+from tenuto.reference import Reference, Waiting, references
 
 # ── steps ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -37,6 +38,15 @@ class Step(Generic[Result]):
     def flags(self) -> tuple[bool, bool, bool]:
         """Whether it forgives a dep that was cancelled, discarded, deleted."""
         return self.ignore_cancelled, self.ignore_discarded, self.ignore_deleted
+
+    @property
+    def result(self) -> Result:
+        """What it will come to, as an arg for steps behind it: `new(token=fetch.result["token"])`.
+
+        It is of the type of that result to who checks types; while the workflow is built it is a reference, which can
+        be indexed and handed over, at any depth of args. The step that takes it depends on this one.
+        """
+        return cast("Result", Reference(self.name, (), self.workflow_id))
 
 
 Dep: TypeAlias = str | Enum | Step[Any]
@@ -91,6 +101,7 @@ class Workflow:
     ) -> Step[Result]:
         """Add a job as the step `name`, to run after `deps`: one, or several; they may be added later.
 
+        It runs after the steps whose results its args hold, too.
         Raises DuplicateStep, DuplicateJob, ForeignStep, ChainInWorkflow, and InvalidWorkflow for what is no fresh Job,
         no deps or no flag; then nothing was added.
         """
@@ -98,7 +109,7 @@ class Workflow:
         step = Step(
             name,
             self._fresh(name, job),
-            self._names(name, deps),
+            tuple(dict.fromkeys([*self._names(name, deps), *self._referred(name, job)])),
             _flag("ignore_cancelled", self.ignore_cancelled if ignore_cancelled is None else ignore_cancelled),
             _flag("ignore_discarded", self.ignore_discarded if ignore_discarded is None else ignore_discarded),
             _flag("ignore_deleted", self.ignore_deleted if ignore_deleted is None else ignore_deleted),
@@ -173,7 +184,7 @@ class Workflow:
             raise DuplicateJob(name, self._holders[job.id])
         if job.workflow_id is not None or job.inserted_at is not None:
             raise InvalidWorkflow(f"step {name!r} holds a Job that was stored before; make a new() one")
-        if job.state is not AVAILABLE:
+        if job.state is not AVAILABLE and type(job.args) is not Waiting:
             raise InvalidWorkflow(f"step {name!r} holds a Job that says it is {job.state}; make one with new()")
         if any(isinstance(feature, Chained) for feature in storing(job)):
             raise ChainInWorkflow(name, job.worker)
@@ -186,6 +197,14 @@ class Workflow:
             told = "give names of steps, or Steps as add() gave them back: one, or several"
             raise InvalidWorkflow(f"step {name!r} has deps that name no steps; {told}")
         return tuple(dict.fromkeys(self._own(name, dep) for dep in several))
+
+    def _referred(self, name: str, job: Job[Any, Any]) -> list[str]:
+        """The steps whose results stand in the job's args."""
+        found = list(references(job.args)) if type(job.args) is Waiting else []
+        for reference in found:
+            if reference.workflow_id != self.id:
+                raise ForeignStep(name, reference.step)
+        return [reference.step for reference in found]
 
     def _own(self, name: str, dep: Dep) -> str:
         if not isinstance(dep, Step):
