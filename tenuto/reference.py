@@ -78,31 +78,37 @@ def holds_reference(value: object) -> bool:
     return next(references(value), None) is not None
 
 
+def kind_of(value: object) -> type[Any]:
+    """Its exact type, of which a type checker is to think nothing."""
+    return type(value)
+
+
 def opened(held: Any) -> Any:
     """The same with dicts of what they were given in place of dataclasses and models: these have no say of it yet.
 
     Raises RecursionError for a cycle.
     """
-    kind = type(held)
+    kind = kind_of(held)
     if issubclass(kind, dict):
         return {key: opened(value) for key, value in held.items()}
-    if kind in _COLLECTIONS:
+    if kind in _EXACTLY:
         return kind(map(opened, held))
     if is_dataclass(kind):
         return {each.name: opened(getattr(held, each.name)) for each in fields(kind) if each.init}
-    return opened(vars(held)) if hasattr(kind, "__pydantic_fields__") else held
+    return opened(held.__dict__) if hasattr(kind, "__pydantic_fields__") else held
 
 
 def _parts(held: Any) -> list[Any]:
     """What a container, a dataclass or a model holds; nothing of all else."""
-    kind = type(held)
+    kind = kind_of(held)
     if issubclass(kind, dict):
         return list(held.values())
     if issubclass(kind, _COLLECTIONS):
         return list(held)
     if is_dataclass(kind):
         return [getattr(held, each.name, None) for each in fields(kind)]
-    return list(vars(held).values()) if hasattr(kind, "__pydantic_fields__") else []
+    return list(held.__dict__.values()) if hasattr(kind, "__pydantic_fields__") else []
 
 
 _COLLECTIONS: Final = (list, tuple, set, frozenset)
+_EXACTLY: Final[frozenset[type[Any]]] = frozenset(_COLLECTIONS)

@@ -20,7 +20,7 @@ from tenuto.features.reasons import UNKNOWN, path_of, reason_of
 from tenuto.features.waiting import filled, told_whence
 from tenuto.job import SUSPENDED, Job
 from tenuto.outcome import Outcome
-from tenuto.reference import Waiting, holds_reference, opened
+from tenuto.reference import Waiting, holds_reference, kind_of, opened
 from tenuto.sizes import ARGS_MOST
 
 
@@ -88,7 +88,7 @@ class StructuredArgs(Feature):
     def _waiting(self, args: Any) -> tuple[Any, str]:
         """Args that hold references, to be stored: cast, but for those that do."""
         try:
-            raw = args if _kind(args) is dict else opened(args)
+            raw = args if kind_of(args) is dict else opened(args)
             held = {name: opened(value) for name, value in raw.items() if holds_reference(value)}
         except RecursionError:
             raise InvalidArgs(self._worker, [("", _ENDLESS)]) from None
@@ -106,7 +106,7 @@ class StructuredArgs(Feature):
         """The cast form as plain data, of raw args or of an instance, which nobody may have checked."""
         shape = self.shape
         try:
-            raw = args if _kind(args) is dict else shape.dump(args)
+            raw = args if kind_of(args) is dict else shape.dump(args)
             return shape.dump(self._cast(raw))
         except InvalidArgs:
             raise
@@ -151,6 +151,7 @@ _ENDLESS: Final = "a cycle or a depth that cannot be stored"
 
 # ── what has a text instead ───────────────────────────────────────────────────────────────────────
 
+_DICTS: Final[tuple[type[Any], ...]] = (dict, Waiting)
 _COLLECTIONS: Final = frozenset({list, tuple, set, frozenset})
 _TEXT_INSTEAD: Final = (
     *(PurePath, AnyUrl),
@@ -160,13 +161,9 @@ _TEXT_INSTEAD: Final = (
 
 def _with_texts(value: Any) -> Any:
     """Plain data with its paths and addresses as text; the cast before process makes them anew."""
-    kind = _kind(value)
-    if kind is dict or kind is Waiting:
+    kind = kind_of(value)
+    if kind in _DICTS:
         return kind((key, _with_texts(item)) for key, item in value.items())
     if kind in _COLLECTIONS:
         return kind(map(_with_texts, value))
     return str(value) if isinstance(value, _TEXT_INSTEAD) else value
-
-
-def _kind(value: object) -> type[Any]:
-    return type(value)

@@ -119,7 +119,12 @@ def _shape_of(core: Any, extra: Literal["forbid"] | None) -> Shape:
         by_name=True,
     )
     dump = partial(serializer.to_python, by_alias=False, round_trip=True, warnings=False)
-    return Shape(check, dump, lru_cache(lambda names: _shape_of(_without(core, names), extra)))
+
+    @lru_cache
+    def without(names: frozenset[str]) -> Shape:
+        return _shape_of(_without(core, names), extra)
+
+    return Shape(check, dump, without)
 
 
 # ── args of which some are not there yet ──
@@ -147,12 +152,12 @@ def _without(core: Any, names: frozenset[str]) -> Any:
     return {"type": "typed-dict", "fields": dict(_fields_without(inside["fields"], names)), "config": config, **known}
 
 
-def _fields_without(fields: Any, names: frozenset[str]) -> Iterator[tuple[str, Any]]:
+def _fields_without(fields: dict[str, Any] | list[dict[str, Any]], names: frozenset[str]) -> Iterator[tuple[str, Any]]:
     several = fields.items() if isinstance(fields, dict) else ((field["name"], field) for field in fields)
     for name, field in several:
         if field.get("init") is False:  # which a dataclass works out itself
             continue
-        kept = {key: field[key] for key in ("schema", "required", "validation_alias") if key in field}
+        kept: dict[str, Any] = {key: field[key] for key in ("schema", "required", "validation_alias") if key in field}
         if names & {name, *_texts(field.get("validation_alias"))}:
             kept["schema"] = {"type": "any"}
         elif field["schema"]["type"] == "default":

@@ -7,7 +7,7 @@ from tenuto import codec
 from tenuto.context import NONE, Needs, running
 from tenuto.errors import InvalidArgs
 from tenuto.features.reasons import path_of
-from tenuto.reference import Reference, Waiting
+from tenuto.reference import Reference, Waiting, kind_of
 
 Path = tuple[int | str, ...]
 
@@ -48,7 +48,7 @@ class _Filling:
 
     def value(self, held: Any, path: Path) -> Any:
         """What it is with results in the place of references."""
-        kind = type(held)
+        kind = kind_of(held)
         if kind is Reference:
             return self._referred(held, path_of(path))
         if kind is dict or kind is Waiting:
@@ -93,12 +93,13 @@ class _Filling:
 
 def _item(value: Any, key: str | int) -> Any:
     """What a key or an index leads to. Keys that were numbers are text by now. Raises LookupError."""
-    if isinstance(value, dict):
+    kind = kind_of(value)
+    if kind is dict:
         return value[str(key)]
-    if isinstance(value, _INDEXED) and isinstance(key, int):
+    if kind in _INDEXED and isinstance(key, int):
         return value[key]
     raise LookupError
 
 
 _COLLECTIONS: Final = frozenset({list, tuple, set, frozenset})
-_INDEXED: Final = (list, tuple, str, bytes)
+_INDEXED: Final = frozenset({list, tuple, str, bytes})
