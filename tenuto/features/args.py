@@ -162,7 +162,7 @@ _TEXT_INSTEAD: Final = (
 def _with_texts(value: Any) -> Any:
     """Plain data with its paths and addresses as text; the cast before process makes them anew."""
     kind = kind_of(value)
-    if kind in _DICTS:
+    if kind_of(value) in _DICTS:
         return kind((key, _with_texts(item)) for key, item in value.items())
     if kind in _COLLECTIONS:
         return kind(map(_with_texts, value))
