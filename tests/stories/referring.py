@@ -39,7 +39,7 @@ def afar(token: str, n: int) -> list[Any]:
     return [token, n, os.getpid()]
 
 
-@job(name="referring.pool", runs_in="pool")
+@job(name="referring.pool", runs_in="pool", queue="pool")
 def on_pool(token: str, n: int) -> list[Any]:
     return [token, n]
 
@@ -59,6 +59,6 @@ def sealed_afar(secret: str, token: str) -> list[Any]:
     return [secret, token]
 
 
-@job(name="referring.sealed_pool", encrypted=keys, runs_in="pool")
+@job(name="referring.sealed_pool", encrypted=keys, runs_in="pool", queue="pool")
 def sealed_pool(secret: str, token: str) -> list[Any]:
     return [secret, token]

@@ -141,8 +141,9 @@ def test_code_that_cannot_await_enqueues_it_too(database_url):
     flow, found = begun()
     flow.add("use", referring.use.new(token=found["token"]))
 
-    with blocking.Tenuto(database_url, queues={"default": 2}) as app:
-        app.migrate()
+    app = blocking.Tenuto(database_url, queues={"default": 2})
+    app.migrate()
+    with app:
         app.enqueue(flow)
         app.workflow(flow.id).wait(timeout=30)
         assert app.workflow(flow.id).result("use") == ["t-1", 0, None]
@@ -278,7 +279,7 @@ async def test_a_process_of_its_own_gets_it(app):
 
 async def test_an_executor_gets_it(open_app: OpenApp):
     with ThreadPoolExecutor(2) as pool:
-        app = await open_app(queues={"default": 5}, executors={"pool": pool})
+        app = await open_app(queues={"default": 5, "pool": 2}, executors={"pool": pool})
         flow, found = begun()
         flow.add("use", referring.on_pool.new(found["token"], n=found["n"]))
 
@@ -315,7 +316,7 @@ async def test_what_an_encrypted_step_came_to_is_opened_for_it(app):
 @pytest.mark.parametrize("worker", [referring.sealed_afar, referring.sealed_pool], ids=["process", "executor"])
 async def test_encrypted_steps_get_it_elsewhere_too(open_app: OpenApp, worker):
     with ThreadPoolExecutor(2) as pool:
-        app = await open_app(queues={"default": 5}, executors={"pool": pool})
+        app = await open_app(queues={"default": 5, "pool": 2}, executors={"pool": pool})
         flow = Workflow()
         fetch = flow.add("fetch", referring.sealed_fetch.new({"token": "t-2"}))
         flow.add("use", worker.new("s", later(fetch.result)["token"]))
