@@ -17,7 +17,8 @@ TenutoError
 │   ├── NotYetKnown             something was computed with the result of a step that has not run
 │   └── InvalidWorkflow         a workflow that cannot be stored
 │       ├── EmptyWorkflow, DuplicateStep, DuplicateJob, ForeignStep, ChainInWorkflow
-│       └── UnknownDependency, CycleFound
+│       ├── UnknownDependency, CycleFound
+│       └── InvalidTemplate         a workflow as data that cannot be built: every fault with its path
 ├── CodecError              a value that cannot travel
 │   ├── Unencodable, UnencodableResult
 │   ├── TooLarge, ResultTooLarge
@@ -226,6 +227,16 @@ class CycleFound(InvalidWorkflow):
     def __init__(self, path: Sequence[str]) -> None:
         super().__init__("steps wait for each other in a circle: " + " -> ".join(path))
         self.path = tuple(path)
+
+
+class InvalidTemplate(InvalidWorkflow):
+    """A workflow as data cannot be built; `problems` holds all its faults as (path, reason) pairs."""
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        told = [f"{path}: {reason}" if path else reason for path, reason in problems[:20]]
+        more = [f"and {len(problems) - 20} more"] if len(problems) > 20 else []
+        super().__init__("the workflow cannot be built: " + "; ".join(told + more))
+        self.problems = tuple(problems)
 
 
 # ── values that travel ────────────────────────────────────────────────────────────────────────────

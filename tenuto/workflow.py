@@ -1,5 +1,6 @@
 """Workflow: steps and their deps, added one by one, and turned into jobs, nodes and edges to be stored."""
 
+import json
 from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from tenuto.features.chain import Chained
 from tenuto.graph import Edge, Node, order
 from tenuto.job import AVAILABLE, IDENTIFIERS, SUSPENDED, Failure, Job, Result, check_name, id_of
 from tenuto.reference import Reference, Waiting, references
+from tenuto.template import FLAGS, parsed, planned, step_as_data
 
 # ── steps ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -168,8 +170,47 @@ class Workflow:
         same._holders = dict(self._holders)
         return same
 
+    # ── as data ──
+
+    def to_dict(self) -> dict[str, Any]:
+        """The workflow as data that JSON can hold: its flags, and its steps by name, in the order of adding.
+
+        No ids: what `from_dict` makes of it is another workflow. Args stand in it in the clear, also those of encrypted
+        workers. Raises InvalidWorkflow where they are sealed already.
+        """
+        name = {} if self.name is None else {"name": self.name}
+        flags = {flag: True for flag in FLAGS if getattr(self, flag)}
+        steps = {name: step_as_data(step.job, step.deps, self._own_flags(step)) for name, step in self._steps.items()}
+        return {**name, **flags, "steps": steps}
+
+    def to_json(self) -> str:
+        """`to_dict` as text, to be kept in a file."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + "\n"
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> Self:
+        """A new workflow made of data, with values for the parameters that it declares.
+
+        Workers are found by their registered names, and nothing is imported. Raises InvalidTemplate with every fault.
+        """
+        id = str(uuid7())
+        plan = planned(document, params, id)
+        flow = cls(plan.name, id=id, **plan.flags)
+        for step in plan.steps:
+            flow.add(step.name, step.job, step.deps, **step.flags)
+        return flow
+
+    @classmethod
+    def from_json(cls, text: str, params: Mapping[str, Any] | None = None) -> Self:
+        """`from_dict` of a text, as `to_json` gives it. Raises InvalidTemplate, also for what is no JSON."""
+        return cls.from_dict(parsed(text), params)
+
     def __repr__(self) -> str:
         return f"<Workflow {self.label!r} of {len(self._steps)} steps>"
+
+    def _own_flags(self, step: Step[Any]) -> dict[str, bool]:
+        """Those of its flags that are not its workflow's."""
+        return {flag: getattr(step, flag) for flag in FLAGS if getattr(step, flag) != getattr(self, flag)}
 
     def _free(self, name: str) -> str:
         if name in self._steps:

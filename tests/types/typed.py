@@ -284,6 +284,9 @@ fetch.new(first.result[0])  # type: ignore[index]  # pyright: ignore[reportArgum
 
 flow.add("fourth", fetch)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
+assert_type(Workflow.from_dict(flow.to_dict(), {"k": 1}), Workflow)
+assert_type(Workflow.from_json(flow.to_json()), Workflow)
+
 # ── relays ────────────────────────────────────────────────────────────────────────────────────────
 
 
