@@ -14,9 +14,11 @@ TenutoError
 │   ├── NoProcess               a class without a process, or with a type variable for its Args, makes no jobs
 │   ├── UnknownWorker           no worker of that name is registered here
 │   ├── InvalidCron             an expression, a timezone or an entry of cron that cannot be
+│   ├── NotYetKnown             something was computed with the result of a step that has not run
 │   └── InvalidWorkflow         a workflow that cannot be stored
 │       ├── EmptyWorkflow, DuplicateStep, DuplicateJob, ForeignStep, ChainInWorkflow
-│       └── UnknownDependency, CycleFound
+│       ├── UnknownDependency, CycleFound
+│       └── InvalidTemplate         a workflow as data that cannot be built: every fault with its path
 ├── CodecError              a value that cannot travel
 │   ├── Unencodable, UnencodableResult
 │   ├── TooLarge, ResultTooLarge
@@ -156,6 +158,14 @@ class InvalidCron(DefinitionError, ValueError):
     """A cron expression, its timezone, or what is to be enqueued by it cannot be used."""
 
 
+class NotYetKnown(DefinitionError, TypeError, AttributeError):
+    """Something was to be computed with the result of a step that has not run yet."""
+
+    def __init__(self, what: str, asked: str) -> None:
+        told = "hand it over as an arg as it is, or with keys in [], and compute with it inside the step"
+        super().__init__(f"{what} is not known while the workflow is built, so it cannot give {asked}: {told}")
+
+
 class InvalidWorkflow(DefinitionError, ValueError):
     """A workflow cannot be stored as it is."""
 
@@ -217,6 +227,16 @@ class CycleFound(InvalidWorkflow):
     def __init__(self, path: Sequence[str]) -> None:
         super().__init__("steps wait for each other in a circle: " + " -> ".join(path))
         self.path = tuple(path)
+
+
+class InvalidTemplate(InvalidWorkflow):
+    """A workflow as data cannot be built; `problems` holds all its faults as (path, reason) pairs."""
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        told = [f"{path}: {reason}" if path else reason for path, reason in problems[:20]]
+        more = [f"and {len(problems) - 20} more"] if len(problems) > 20 else []
+        super().__init__("the workflow cannot be built: " + "; ".join(told + more))
+        self.problems = tuple(problems)
 
 
 # ── values that travel ────────────────────────────────────────────────────────────────────────────

@@ -15,6 +15,7 @@ from tenuto.features.recorded import Recorded
 from tenuto.features.unique import Unique, unique_of
 from tenuto.job import AVAILABLE, Duration, Job, check_name, id_of, seconds
 from tenuto.outcome import Backoff
+from tenuto.reference import references
 from tenuto.sizes import META_MOST, Sizes
 from tenuto.tagged import Sealed
 from tenuto.text import size
@@ -124,9 +125,16 @@ def _storable(job: Job[Any, Any]) -> Job[Any, Any]:
     if job.workflow_id is not None or job.waiting_on:
         raise InvalidJob(f"job {job.id} is a step, and is stored with its workflow; enqueue the Workflow")
     if job.state is not AVAILABLE:
+        _refuse_references(job)
         told = "a new job begins available; schedule_in= makes it wait, and so do deps in a Workflow"
         raise InvalidJob(f"job {job.id} was never stored and says that it is {job.state}; {told}")
     return job
+
+
+def _refuse_references(job: Job[Any, Any]) -> None:
+    if (reference := next(references(job.args), None)) is not None:
+        told = "add() it there, and enqueue the Workflow"
+        raise InvalidJob(f"job {job.id} takes {reference!r} as an arg, which only a step of its workflow can; {told}")
 
 
 def _meta(meta: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from tenuto.errors import Undecodable, Unencodable
+from tenuto.reference import Reference, Waiting
 
 _TICK: Final = timedelta(microseconds=1)
 
@@ -127,6 +128,16 @@ def _read_sealed(parts: list[Any]) -> Sealed:
     return Sealed(*parts)
 
 
+def _write_reference(reference: Reference) -> list[str | int]:
+    return [reference.step, *reference.path]
+
+
+def _read_reference(parts: list[Any]) -> Reference:
+    if [type(part) for part in parts[:1]] != [str] or any(type(part) not in (str, int) for part in parts):
+        raise Undecodable("a reference is not a step with keys")
+    return Reference(parts[0], tuple(parts[1:]))
+
+
 TAGS: Final[Mapping[str, Tag]] = {
     "$datetime": Tag(datetime, str, _write_moment, partial(_read_moment, datetime)),
     "$date": Tag(date, str, date.isoformat, date.fromisoformat),
@@ -143,6 +154,8 @@ TAGS: Final[Mapping[str, Tag]] = {
     "$frozenset": Tag(frozenset, list, _write_set, frozenset),
     "$dict": Tag(dict, list, _write_dict, _read_dict),  # with NUL in a key, or itself like a tag
     "$sealed": Tag(Sealed, list, _write_sealed, _read_sealed),
+    "$waiting": Tag(Waiting, dict, dict, Waiting),  # args with references, and nothing else
+    "$ref": Tag(Reference, list, _write_reference, _read_reference),
 }
 TAG_OF: Final = {tag.kind: name for name, tag in TAGS.items()}
 

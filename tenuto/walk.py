@@ -10,7 +10,8 @@ from typing import Any, Final, cast
 from uuid import UUID
 
 from tenuto.errors import TooLarge, Undecodable, Unencodable
-from tenuto.tagged import TAG_OF, dumps, holds_nul, looks_tagged, tagged
+from tenuto.reference import Reference, Waiting
+from tenuto.tagged import TAG_OF, TAGS, dumps, holds_nul, looks_tagged, tagged
 from tenuto.text import clean, clip
 
 MAX_DEPTH: Final = 100  # containers inside each other
@@ -31,6 +32,7 @@ class Walk:
         self.steps: list[str | int] = []
         self.inside: set[int] = set()
         self.items = 0
+        self.may_wait = False  # whether it is inside args that a step waits with
 
     def fault(self, reason: str) -> Unencodable:
         """Make the error for the place where the walk is."""
@@ -43,6 +45,8 @@ class Walk:
             return self._scalar(kind, value)
         if kind in CONTAINERS:
             return self._container(kind, cast("Collection[Any]", value))
+        if kind in _WAITS:
+            return self._waiting(kind, value)
         if kind in TAG_OF:
             return self._other(kind, value)
         return self.wire(self._base(kind, value))
@@ -74,6 +78,15 @@ class Walk:
             return tagged(kind, value)
         except Unencodable as refusal:
             raise self.fault(refusal.reason) from None
+
+    def _waiting(self, kind: type, value: Any) -> dict[str, Any]:
+        """A reference, which only such args may hold as a step has, or those args."""
+        if kind is Waiting and not self.steps:
+            self.may_wait = True
+            return {TAG_OF[Waiting]: self._container(dict, value)}
+        if kind is Waiting or not self.may_wait:
+            raise self.fault("the result of a step cannot be encoded before it is there, save in args that new() makes")
+        return {TAG_OF[Reference]: [self.wire(part) for part in TAGS[TAG_OF[Reference]].write(value)]}
 
     def _base(self, kind: type, value: object) -> Any:
         for base, exact in _BASES.items():
@@ -151,6 +164,8 @@ def _spelled(step: str | int) -> str:
     key = clip(clean(step), 60)
     return f".{key}" if key.isidentifier() else f"[{dumps(key)}]"
 
+
+_WAITS: Final = frozenset({Waiting, Reference})
 
 _KEYS: Final[Mapping[type, Callable[[Any], str]]] = {
     str: str,

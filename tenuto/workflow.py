@@ -1,5 +1,6 @@
 """Workflow: steps and their deps, added one by one, and turned into jobs, nodes and edges to be stored."""
 
+import json
 from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from dataclasses import replace as changed
 from datetime import datetime, timedelta
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, Generic, Literal, NamedTuple, Self, TypeAlias
+from typing import Any, Generic, Literal, NamedTuple, Self, TypeAlias, cast
 from uuid import UUID
 
 from uuid_utils import uuid7
@@ -17,6 +18,8 @@ from tenuto.errors import ChainInWorkflow, DuplicateJob, DuplicateStep, EmptyWor
 from tenuto.features.chain import Chained
 from tenuto.graph import Edge, Node, order
 from tenuto.job import AVAILABLE, IDENTIFIERS, SUSPENDED, Failure, Job, Result, check_name, id_of
+from tenuto.reference import Reference, Waiting, references
+from tenuto.template import FLAGS, parsed, planned, step_as_data
 
 # ── steps ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -37,6 +40,15 @@ class Step(Generic[Result]):
     def flags(self) -> tuple[bool, bool, bool]:
         """Whether it forgives a dep that was cancelled, discarded, deleted."""
         return self.ignore_cancelled, self.ignore_discarded, self.ignore_deleted
+
+    @property
+    def result(self) -> Result:
+        """What it will come to, as an arg for steps behind it: `new(token=fetch.result["token"])`.
+
+        It is of the type of that result to who checks types; while the workflow is built it is a reference, which can
+        be indexed and handed over, at any depth of args. The step that takes it depends on this one.
+        """
+        return cast("Result", Reference(self.name, (), self.workflow_id))
 
 
 Dep: TypeAlias = str | Enum | Step[Any]
@@ -91,6 +103,7 @@ class Workflow:
     ) -> Step[Result]:
         """Add a job as the step `name`, to run after `deps`: one, or several; they may be added later.
 
+        It runs after the steps whose results its args hold, too.
         Raises DuplicateStep, DuplicateJob, ForeignStep, ChainInWorkflow, and InvalidWorkflow for what is no fresh Job,
         no deps or no flag; then nothing was added.
         """
@@ -98,7 +111,7 @@ class Workflow:
         step = Step(
             name,
             self._fresh(name, job),
-            self._names(name, deps),
+            tuple(dict.fromkeys([*self._names(name, deps), *self._referred(name, job)])),
             _flag("ignore_cancelled", self.ignore_cancelled if ignore_cancelled is None else ignore_cancelled),
             _flag("ignore_discarded", self.ignore_discarded if ignore_discarded is None else ignore_discarded),
             _flag("ignore_deleted", self.ignore_deleted if ignore_deleted is None else ignore_deleted),
@@ -157,8 +170,47 @@ class Workflow:
         same._holders = dict(self._holders)
         return same
 
+    # ── as data ──
+
+    def to_dict(self) -> dict[str, Any]:
+        """The workflow as data that JSON can hold: its flags, and its steps by name, in the order of adding.
+
+        No ids: what `from_dict` makes of it is another workflow. Args stand in it in the clear, also those of encrypted
+        workers. Raises InvalidWorkflow where they are sealed already.
+        """
+        name = {} if self.name is None else {"name": self.name}
+        flags = {flag: True for flag in FLAGS if getattr(self, flag)}
+        steps = {name: step_as_data(step.job, step.deps, self._own_flags(step)) for name, step in self._steps.items()}
+        return {**name, **flags, "steps": steps}
+
+    def to_json(self) -> str:
+        """`to_dict` as text, to be kept in a file."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + "\n"
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> Self:
+        """A new workflow made of data, with values for the parameters that it declares.
+
+        Workers are found by their registered names, and nothing is imported. Raises InvalidTemplate with every fault.
+        """
+        id = str(uuid7())
+        plan = planned(document, params, id)
+        flow = cls(plan.name, id=id, **plan.flags)
+        for step in plan.steps:
+            flow.add(step.name, step.job, step.deps, **step.flags)
+        return flow
+
+    @classmethod
+    def from_json(cls, text: str, params: Mapping[str, Any] | None = None) -> Self:
+        """`from_dict` of a text, as `to_json` gives it. Raises InvalidTemplate, also for what is no JSON."""
+        return cls.from_dict(parsed(text), params)
+
     def __repr__(self) -> str:
         return f"<Workflow {self.label!r} of {len(self._steps)} steps>"
+
+    def _own_flags(self, step: Step[Any]) -> dict[str, bool]:
+        """Those of its flags that are not its workflow's."""
+        return {flag: getattr(step, flag) for flag in FLAGS if getattr(step, flag) != getattr(self, flag)}
 
     def _free(self, name: str) -> str:
         if name in self._steps:
@@ -173,7 +225,7 @@ class Workflow:
             raise DuplicateJob(name, self._holders[job.id])
         if job.workflow_id is not None or job.inserted_at is not None:
             raise InvalidWorkflow(f"step {name!r} holds a Job that was stored before; make a new() one")
-        if job.state is not AVAILABLE:
+        if job.state is not AVAILABLE and type(job.args) is not Waiting:
             raise InvalidWorkflow(f"step {name!r} holds a Job that says it is {job.state}; make one with new()")
         if any(isinstance(feature, Chained) for feature in storing(job)):
             raise ChainInWorkflow(name, job.worker)
@@ -186,6 +238,14 @@ class Workflow:
             told = "give names of steps, or Steps as add() gave them back: one, or several"
             raise InvalidWorkflow(f"step {name!r} has deps that name no steps; {told}")
         return tuple(dict.fromkeys(self._own(name, dep) for dep in several))
+
+    def _referred(self, name: str, job: Job[Any, Any]) -> list[str]:
+        """The steps whose results stand in the job's args."""
+        found = list(references(job.args)) if type(job.args) is Waiting else []
+        for reference in found:
+            if reference.workflow_id != self.id:
+                raise ForeignStep(name, reference.step)
+        return [reference.step for reference in found]
 
     def _own(self, name: str, dep: Dep) -> str:
         if not isinstance(dep, Step):

@@ -36,10 +36,16 @@ def helpful() -> Generator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def ask(context: typer.Context, act: Callable[[Tenuto], Awaitable[T]]) -> T:
-    """What `act` makes of the open app, which works on no queue. Leaves with code 2 for an error of Tenuto's."""
+def ask(context: typer.Context, act: Callable[[Tenuto], Awaitable[T]], app: Tenuto | None = None) -> T:
+    """What `act` makes of the open app, which works on no queue: one made of the settings, or `app` with these on top.
+
+    Leaves with code 2 for an error of Tenuto's.
+    """
     with helpful():
-        app = Tenuto(**settings(context), queues={})
+        if app is None:
+            app = Tenuto(**settings(context), queues={})
+        else:
+            app.configure(**settings(context), queues={})
         _refuse_to_create(app)
         return asyncio.run(_within(app, act))
 

@@ -1,7 +1,8 @@
-"""`tenuto workflows`: list them, show one as a tree, watch one until it is finished."""
+"""`tenuto workflows`: list them, show one as a tree, watch one until it is finished, and run one from a file."""
 
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
 
 import typer
@@ -9,13 +10,15 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from tenuto.cli.door import BROKEN, ask
+from tenuto.app import Tenuto
+from tenuto.cli.door import BROKEN, ask, helpful, settings
 from tenuto.cli.options import AsJson, Before, Limit
 from tenuto.cli.output import FAINT, ago, console, cut, document, marked, note, plain, say, stored, table, took
 from tenuto.cli.tree import heading, progress, tree
-from tenuto.errors import StorageUnavailable, WaitTimedOut
+from tenuto.cli.work import find
+from tenuto.errors import ConfigError, StorageUnavailable, WaitTimedOut
 from tenuto.handles import WorkflowHandle
-from tenuto.workflow import StepStatus, WorkflowStatus
+from tenuto.workflow import StepStatus, Workflow, WorkflowStatus
 
 LINES: Final = 60  # of a tree, unless all are asked for
 LOOK_EVERY: Final = 0.5  # seconds
@@ -30,7 +33,7 @@ class State(StrEnum):
     FINISHED = "finished"
 
 
-commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show and watch workflows.")
+commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show, watch and run workflows.")
 
 
 # ── list ──────────────────────────────────────────────────────────────────────────────────────────
@@ -120,13 +123,18 @@ def _step(step: StepStatus) -> dict[str, Any]:
 @commands.command("watch")
 def watch(context: typer.Context, id: Id, as_json: AsJson = False) -> None:
     """Watch a workflow until it is finished. Leaves with code 1 when it failed."""
+    _end(ask(context, lambda app: _watched(app.workflow(id), as_json=as_json)), as_json=as_json)
+
+
+async def _watched(workflow: WorkflowHandle, *, as_json: bool) -> WorkflowStatus:
     if as_json:
-        status = ask(context, lambda app: app.workflow(id).wait())
+        return await workflow.wait()
+    return await (_watch_live(workflow, console()) if sys.stdout.isatty() else _watch_plainly(workflow))
+
+
+def _end(status: WorkflowStatus, *, as_json: bool) -> None:
+    if as_json:
         document(_whole(status))
-    elif sys.stdout.isatty():
-        status = ask(context, lambda app: _watch_live(app.workflow(id), console()))
-    else:
-        status = ask(context, lambda app: _watch_plainly(app.workflow(id)))
     if status.outcome == "failed":
         raise typer.Exit(BROKEN)
 
@@ -168,3 +176,53 @@ async def _next(workflow: WorkflowHandle, before: WorkflowStatus) -> WorkflowSta
         return await workflow.status(steps=bool(before.steps))
     except StorageUnavailable:
         return before
+
+
+# ── run ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@commands.command("run")
+def run(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A workflow as JSON; - reads it from standard input.")],
+    param: Annotated[
+        list[str] | None, typer.Option("--param", metavar="NAME=VALUE", help="A parameter; may be given again.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--app", metavar="MODULE[:APP]", help="The module whose workers and app it takes.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it is finished; code 1 when it failed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Enqueue a workflow that a file holds, its parameters filled in. Nodes that work on its queues run it."""
+    with helpful():
+        app = None if target is None else find(target, settings(context))
+        flow = Workflow.from_json(_text(file), dict(map(_parameter, param or ())))
+
+    async def act(opened: Tenuto) -> WorkflowStatus | None:
+        await opened.enqueue(flow)
+        return await _watched(opened.workflow(flow.id), as_json=as_json) if wait else None
+
+    status = ask(context, act, app)
+    if status is not None:
+        _end(status, as_json=as_json)
+    elif as_json:
+        document({"id": flow.id, "name": flow.name})
+    else:
+        print(flow.id)
+
+
+def _text(file: Path) -> str:
+    try:
+        if str(file) == "-":
+            return sys.stdin.read()
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from None
+
+
+def _parameter(said: str) -> tuple[str, Any]:
+    name, is_told, value = said.partition("=")
+    if not name or not is_told:
+        raise ConfigError(f"--param {said!r:.80} says no value; write NAME=VALUE")
+    return name, value

@@ -3,22 +3,24 @@
 A job carries the cast form as plain data, in which every field has its own name.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from pathlib import PurePath
 from typing import Any, ClassVar, Final
 
 from pydantic import AnyUrl, ValidationError
-from pydantic_core import ErrorDetails
 
 from tenuto import codec
 from tenuto.errors import DefinitionError, InvalidArgs, Unencodable
 from tenuto.features.feature import Feature, Process
-from tenuto.job import Job
+from tenuto.features.reasons import UNKNOWN, path_of, reason_of
+from tenuto.features.waiting import filled, told_whence
+from tenuto.job import SUSPENDED, Job
 from tenuto.outcome import Outcome
+from tenuto.reference import Waiting, holds_reference, kind_of, opened
 from tenuto.sizes import ARGS_MOST
 
 
@@ -28,6 +30,7 @@ class Shape:
 
     cast: Callable[[Any], Any]
     dump: Callable[[Any], Any]
+    without: Callable[[frozenset[str]], "Shape"]  # the same, in which anything may stand for these names
 
 
 class Unresolved(DefinitionError):
@@ -51,17 +54,46 @@ class StructuredArgs(Feature):
         return self._declare()
 
     def before_new(self, job: Job[Any, Any]) -> Job[Any, Any]:
-        """The job with its args cast and encoded. Raises InvalidArgs, or TooLarge over 16,000,000 bytes."""
-        stored, text = self._encoded(self._plain(job.args))
+        """The job with its args cast and encoded. Raises InvalidArgs, or TooLarge over 16,000,000 bytes.
+
+        One that holds results of other steps is suspended; these, and what holds them, are checked when they are there.
+        """
+        try:
+            stored, text = self._encoded(self._plain(job.args))
+        except Exception:
+            if not holds_reference(job.args):
+                raise
+            stored, text = self._waiting(job.args)
+            return job.replace(args=stored, encoded=text, state=SUSPENDED)
         return job.replace(args=stored, encoded=text)
 
     async def opened_job(self, job: Job[Any, Any]) -> Job[Any, Any]:
         """The job with what was stored cast to what process takes. Raises InvalidArgs where it no longer fits."""
-        return job.replace(args=self._cast(job.args))
+        return job if type(job.args) is Waiting else job.replace(args=self._cast(job.args))
 
     async def around_process(self, job: Job[Any, Any], call_next: Process) -> Outcome:
         """Cast the args first; those that no longer fit fail the attempt."""
-        return await call_next(job.replace(args=self._cast(job.args)))
+        cast = self._filled if type(job.args) is Waiting else self._cast
+        return await call_next(job.replace(args=cast(job.args)))
+
+    def _filled(self, args: Any) -> Any:
+        """Args with results in the place of references, cast."""
+        args, found = filled(self._worker, args)
+        try:
+            return self._cast(args)
+        except InvalidArgs as refused:
+            fault = told_whence(refused, found)
+        raise fault
+
+    def _waiting(self, args: Any) -> tuple[Any, str]:
+        """Args that hold references, to be stored: cast, but for those that do."""
+        try:
+            raw = args if kind_of(args) is dict else opened(args)
+            held = {name: opened(value) for name, value in raw.items() if holds_reference(value)}
+        except RecursionError:
+            raise InvalidArgs(self._worker, [("", _ENDLESS)]) from None
+        part = StructuredArgs(self._worker, partial(self.shape.without, frozenset(held)))
+        return self._encoded(Waiting(part._plain({**raw, **held})))
 
     def _cast(self, args: Any) -> Any:
         try:
@@ -74,12 +106,12 @@ class StructuredArgs(Feature):
         """The cast form as plain data, of raw args or of an instance, which nobody may have checked."""
         shape = self.shape
         try:
-            raw = args if _kind(args) is dict else shape.dump(args)
+            raw = args if kind_of(args) is dict else shape.dump(args)
             return shape.dump(self._cast(raw))
         except InvalidArgs:
             raise
         except (ValueError, RecursionError):  # what pydantic says of a cycle
-            raise InvalidArgs(self._worker, [("", "a cycle or a depth that cannot be stored")]) from None
+            raise InvalidArgs(self._worker, [("", _ENDLESS)]) from None
 
     def _encoded(self, plain: Any) -> tuple[Any, str]:
         try:
@@ -107,7 +139,7 @@ class NoArgs(Feature):
     def before_new(self, job: Job[Any, Any]) -> Job[Any, Any]:
         """The same job. Raises InvalidArgs when it carries anything."""
         if job.args:
-            raise InvalidArgs(self._worker, [(str(name), _UNKNOWN) for name in job.args])
+            raise InvalidArgs(self._worker, [(str(name), UNKNOWN) for name in job.args])
         return job
 
     async def around_process(self, job: Job[Any, Any], call_next: Process) -> Outcome:
@@ -115,16 +147,11 @@ class NoArgs(Feature):
         return await call_next(self.before_new(job))
 
 
-# ── what does not fit, and why ────────────────────────────────────────────────────────────────────
+_ENDLESS: Final = "a cycle or a depth that cannot be stored"
 
-_UNKNOWN: Final = "unknown; the worker takes no such arg"
-_EMPTY: Final = "required, and an empty text counts as none; give the field a default to allow it"
-_WORDS: Final[Mapping[str, str]] = {
-    "missing": "required",
-    "extra_forbidden": _UNKNOWN,
-    "unexpected_keyword_argument": _UNKNOWN,
-}
-_VALIDATORS: Final = frozenset({"value_error", "assertion_error"})
+# ── what has a text instead ───────────────────────────────────────────────────────────────────────
+
+_DICTS: Final[tuple[type[Any], ...]] = (dict, Waiting)
 _COLLECTIONS: Final = frozenset({list, tuple, set, frozenset})
 _TEXT_INSTEAD: Final = (
     *(PurePath, AnyUrl),
@@ -132,35 +159,11 @@ _TEXT_INSTEAD: Final = (
 )
 
 
-def path_of(steps: Iterable[int | str]) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")
-
-
-def reason_of(fault: ErrorDetails) -> str:
-    """Why a part does not fit, without any of its value: reasons are stored and logged."""
-    kind, message, details = fault["type"], fault["msg"], fault.get("ctx", {})
-    if kind in _WORDS:
-        return _WORDS[kind]
-    if kind == "string_too_short" and fault["input"] == "":
-        return _EMPTY
-    if kind == "union_tag_invalid":
-        return f"its {details['discriminator']} is none of {details['expected_tags']}"
-    if kind not in _VALIDATORS and "error" in details:
-        return message.partition(",")[0]  # after the comma a parser quotes what it met
-    given = fault["input"]
-    is_told = isinstance(given, str) and len(given) > 3 and given in message
-    return "refused by its validator" if is_told else message
-
-
 def _with_texts(value: Any) -> Any:
     """Plain data with its paths and addresses as text; the cast before process makes them anew."""
-    kind = _kind(value)
-    if kind is dict:
-        return {key: _with_texts(item) for key, item in value.items()}
+    kind = kind_of(value)
+    if kind_of(value) in _DICTS:
+        return kind((key, _with_texts(item)) for key, item in value.items())
     if kind in _COLLECTIONS:
         return kind(map(_with_texts, value))
     return str(value) if isinstance(value, _TEXT_INSTEAD) else value
-
-
-def _kind(value: object) -> type[Any]:
-    return type(value)

@@ -10,6 +10,7 @@ from tenuto import codec
 from tenuto.errors import InvalidJob, NotEncrypted
 from tenuto.features.feature import Feature
 from tenuto.job import Job
+from tenuto.reference import Waiting, references
 from tenuto.tagged import Sealed
 
 J = TypeVar("J", bound=Job[Any, Any])
@@ -41,7 +42,18 @@ async def key_for(job: Job[Any, Any], worker: str | None, names: Sequence[str], 
         if hashing is None:
             raise NotEncrypted(job.id, job.worker)
         job = await hashing.opened_job(job)
-    return key_of(worker, parts_of(job, names), None if hashing is None else await hashing.hash_key())
+    parts = parts_of(job, names)
+    if type(job.args) is Waiting:
+        _refuse_references(job, parts)
+    return key_of(worker, parts, None if hashing is None else await hashing.hash_key())
+
+
+def _refuse_references(job: Job[Any, Any], parts: Mapping[str, Any]) -> None:
+    """A key is made when a job is stored, and would be the same for every value that comes later."""
+    for name, value in parts.items():
+        if (reference := next(references(value), None)) is not None:
+            told = "which is not known when its key is made; count other parts of it"
+            raise InvalidJob(f"{name} of job {job.id} ({job.worker}) holds {reference!r}, {told}")
 
 
 def hashing_of(features: Iterable[Feature]) -> Hashing | None:

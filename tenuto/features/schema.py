@@ -3,12 +3,12 @@
 A function declares with its signature, a class worker with its `Args`: a pydantic model, a dataclass or a TypedDict.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from functools import partial
+from functools import lru_cache, partial
 from inspect import Parameter, isclass, signature, unwrap
 from types import SimpleNamespace
-from typing import Annotated, Any, Final, NotRequired, Required, cast, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, NotRequired, Required, cast, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, RootModel, TypeAdapter, ValidationError, with_config
 from pydantic.errors import PydanticUserError
@@ -17,8 +17,9 @@ from pydantic_core import SchemaError, SchemaSerializer, SchemaValidator
 from typing_extensions import TypedDict, is_typeddict
 
 from tenuto.errors import DefinitionError
-from tenuto.features.args import NoArgs, Shape, StructuredArgs, Unresolved, path_of, reason_of
+from tenuto.features.args import NoArgs, Shape, StructuredArgs, Unresolved
 from tenuto.features.feature import Feature
+from tenuto.features.reasons import path_of, reason_of
 
 
 def args_of_function(worker: str, function: Callable[..., Any]) -> Feature:
@@ -102,19 +103,73 @@ def _resolved(hints: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, A
 
 def _shape(declared: Any) -> Shape:
     adapter: TypeAdapter[Any] = TypeAdapter(declared)
+    return _shape_of(adapter.core_schema, extra=None if _is_open(adapter.core_schema) else "forbid")
+
+
+def _shape_of(core: Any, extra: Literal["forbid"] | None) -> Shape:
     # Straight to the core: for a small dict the adapter's own methods cost as much again. A validator that a nested
     # model has already would be one without our demands.
-    schema = _demanding(adapter.core_schema)
+    schema = _demanding(core)
     validator = SchemaValidator(schema, _use_prebuilt=False)
     serializer = SchemaSerializer(schema, _use_prebuilt=False)
     check = partial(
         validator.validate_python,
-        extra=None if _is_open(adapter.core_schema) else "forbid",
+        extra=extra,
         by_alias=True,
         by_name=True,
     )
     dump = partial(serializer.to_python, by_alias=False, round_trip=True, warnings=False)
-    return Shape(check, dump)
+
+    @lru_cache
+    def without(names: frozenset[str]) -> Shape:
+        return _shape_of(_without(core, names), extra)
+
+    return Shape(check, dump, without)
+
+
+# ── args of which some are not there yet ──
+
+
+def _without(core: Any, names: frozenset[str]) -> Any:
+    """The schema of the same fields in a dict, in which anything may stand for these `names`.
+
+    What a user's code checks of all fields together is not asked: that is for when they are there.
+    """
+    if core["type"] == "definitions":
+        inner = core["schema"]
+        if inner["type"] == "definition-ref":
+            inner = next(each for each in core["definitions"] if each.get("ref") == inner["schema_ref"])
+        return {**core, "schema": _without(inner, names)}
+    if core["type"] in _WHOLE:
+        return _without(core["schema"], names)
+    if core["type"] == "dict":
+        return {"type": "dict", "keys_schema": {"type": "str"}}
+    inside = core
+    while inside["type"] not in _OF_FIELDS:
+        inside = inside["schema"]
+    config: Any = core.get("config", {})
+    known = {"extra_behavior": config["extra_fields_behavior"]} if "extra_fields_behavior" in config else {}
+    return {"type": "typed-dict", "fields": dict(_fields_without(inside["fields"], names)), "config": config, **known}
+
+
+def _fields_without(fields: dict[str, Any] | list[dict[str, Any]], names: frozenset[str]) -> Iterator[tuple[str, Any]]:
+    several = fields.items() if isinstance(fields, dict) else ((field["name"], field) for field in fields)
+    for name, field in several:
+        if field.get("init") is False:  # which a dataclass works out itself
+            continue
+        kept: dict[str, Any] = {key: field[key] for key in ("schema", "required", "validation_alias") if key in field}
+        if names & {name, *_texts(field.get("validation_alias"))}:
+            kept["schema"] = {"type": "any"}
+        elif field["schema"]["type"] == "default":
+            kept["required"] = False
+        yield name, {"type": "typed-dict-field", **kept}
+
+
+def _texts(alias: Any) -> set[str]:
+    """The names in an alias, which may have several, and paths."""
+    if isinstance(alias, list | tuple):
+        return {name for part in cast("Sequence[Any]", alias) for name in _texts(part)}
+    return {alias} if isinstance(alias, str) else set()
 
 
 def _demanding(schema: Any, *, required: bool = False) -> Any:
@@ -163,6 +218,8 @@ def _is_open(schema: Any) -> bool:
     return isinstance(schema, list) and any(map(_is_open, cast("Sequence[Any]", schema)))
 
 
+_WHOLE: Final = frozenset({"function-after", "function-before", "function-wrap"})
+_OF_FIELDS: Final = frozenset({"model-fields", "typed-dict", "dataclass-args"})
 _FIELDS: Final = frozenset({"model-field", "typed-dict-field", "dataclass-field"})
 _WRAPPERS: Final = frozenset({"function-after", "function-before", "function-wrap", "lax-or-strict", "union"})
 _MODELS: Final = frozenset({"model", "dataclass"})

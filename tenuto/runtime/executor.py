@@ -123,10 +123,8 @@ class Executor:
         process = self._pipelines.get(definition.acting) or self._pipeline(definition)
         limit: asyncio.Timeout | None = None
         try:
-            if isinstance(job.args, Undecodable):
-                raise job.args
-            if isinstance(job.args, Sealed) and definition.encryption is None:
-                raise NotEncrypted(job.id, job.worker)
+            if type(job.args) is not dict:
+                _check_readable(job, definition)
             if attempt.needs.sealed:
                 await open_results(job, attempt.needs)
             if job.timeout is None or definition.runs_in is not None:  # there it counts from when it has begun
@@ -152,6 +150,13 @@ class Executor:
             made = self._elsewhere(definition)
         self._pipelines[definition.acting] = made
         return made
+
+
+def _check_readable(job: AnyJob, definition: Definition) -> None:
+    if isinstance(job.args, Undecodable):
+        raise job.args
+    if isinstance(job.args, Sealed) and definition.encryption is None:
+        raise NotEncrypted(job.id, job.worker)
 
 
 def _in_time(attempt: Attempt, outcome: Outcome) -> Outcome:

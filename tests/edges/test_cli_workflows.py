@@ -1,12 +1,19 @@
-"""`tenuto workflows`: listed, shown as a tree, watched to the end."""
+"""`tenuto workflows`: listed, shown as a tree, watched to the end, run from a file."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
 
 from tenuto import Tenuto, Workflow
+from tenuto.definition import forget
 from tests.edges.terminal import environment, on_a_terminal
 from tests.kit import Obey, finish
 
@@ -120,3 +127,94 @@ async def test_a_reader_that_goes_away_is_no_error(store, database_url):
 
     assert ran.stdout.startswith("ID")
     assert ran.stderr == ""
+
+
+# ── run ───────────────────────────────────────────────────────────────────────────────────────────
+
+SHOP = """
+from tenuto import Tenuto, job
+
+app = Tenuto(URL, queues={"default": 2})
+
+@job(name="cli_shop.fetch")
+async def fetch(account: str, pages: int = 1) -> list[str]:
+    return [f"{account}-{page}" for page in range(pages)]
+
+@job(name="cli_shop.count", max_attempts=1)
+async def count(rows: list[str], most: int = 5) -> int:
+    assert len(rows) <= most
+    return len(rows)
+"""
+DOCUMENT = {
+    "name": "sync",
+    "params": {"account": {"type": "str"}, "pages": {"type": "int", "default": 2}},
+    "steps": {
+        "fetch": {
+            "worker": "cli_shop.fetch",
+            "args": {"account": {"$param": "account"}, "pages": {"$param": "pages"}},
+        },
+        "count": {"worker": "cli_shop.count", "args": {"rows": {"$ref": ["fetch"]}}},
+    },
+}
+
+
+@pytest.fixture
+def shop(folder: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A module with workers and an app in the folder, and a file with a workflow of them."""
+    name = f"shop_{uuid4().hex}"
+    (folder / f"{name}.py").write_text(SHOP.replace("URL", repr(database_url)))
+    (folder / "sync.json").write_text(json.dumps(DOCUMENT))
+    monkeypatch.syspath_prepend(str(folder))
+    yield folder / f"{name}.py"
+    sys.modules.pop(name, None)
+    for worker in ("cli_shop.fetch", "cli_shop.count"):
+        forget(worker)
+
+
+async def test_a_workflow_of_a_file_is_enqueued_with_its_parameters(store, ask, shop):
+    said = await ask(
+        "workflows", "run", "sync.json", "--app", shop.stem, "--param", "account=a=b", "--param", "pages=3"
+    )
+
+    (id,) = said.lines
+    assert said.code == 0
+    status = await store.workflow(id).status()
+    assert (status.name, status.total, status.unfinished) == ("sync", 2, 2)
+    (fetch,) = await store.find(worker="cli_shop.fetch")
+    assert fetch.args == {"account": "a=b", "pages": 3}
+
+
+async def test_a_run_that_is_awaited_ends_with_the_workflow(app, ask, shop):
+    run = ("workflows", "run", "sync.json", "--app", f"{shop.stem}:app", "--param", "account=ada", "--wait")
+
+    well = await ask(*run)
+    badly = await ask(*run, "--param", "pages=6", "--json")
+
+    assert well.code == 0
+    assert [line for line in well.lines if "count" in line and "✓" in line] != []
+    assert (badly.code, badly.json["outcome"], badly.json["steps"][1]["error"]["type"]) == (
+        1,
+        "failed",
+        "AssertionError",
+    )
+
+
+async def test_a_file_whose_workers_are_not_there_is_refused_with_every_fault(store, ask, shop):
+    said = await ask("workflows", "run", "sync.json", "--param", "pages=x")
+
+    assert said.code == 2
+    told = " ".join(said.err.split())
+    for path in ("params.account: required", "params.pages: it is no int", "steps.fetch.worker", "steps.count.worker"):
+        assert path in told
+    assert await store.workflows() == []
+
+
+@pytest.mark.parametrize("args", [["none.json"], ["."], ["sync.json", "--param", "account"], ["bad.json"], ["binary"]])
+async def test_a_run_that_cannot_be_is_told(store, ask, shop, args):
+    (shop.parent / "bad.json").write_text("{")
+    (shop.parent / "binary").write_bytes(b"\xff\xfe")
+
+    said = await ask("workflows", "run", *args, "--app", shop.stem)
+
+    assert (said.code, "Traceback" in said.err) == (2, False)
+    assert said.err != ""

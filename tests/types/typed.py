@@ -270,8 +270,22 @@ assert_type(first, Step[dict[str, str]])
 assert_type(second, Step[int])
 assert_type(third, Step[int])
 assert_type(third.job, Job[Any, int])
+assert_type(first.result, dict[str, str])
+assert_type(first.result["url"], str)
+assert_type(flow.add("fifth", fetch.new(first.result["url"], retries=second.result)).result, dict[str, str])
+assert_type(flow.add("sixth", maybe.new(third.result)).result, int | None)
+assert_type(flow.add("seventh", anything.new(first.result)).result, Any)
+flow.add("eighth", Webhook.new(WebhookArgs(account_id=third.result)))
+
+fetch.new(second.result)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+fetch.new(first.result)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+count.new(first.result["url"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+fetch.new(first.result[0])  # type: ignore[index]  # pyright: ignore[reportArgumentType]
 
 flow.add("fourth", fetch)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+assert_type(Workflow.from_dict(flow.to_dict(), {"k": 1}), Workflow)
+assert_type(Workflow.from_json(flow.to_json()), Workflow)
 
 # ── relays ────────────────────────────────────────────────────────────────────────────────────────
 
