@@ -1,7 +1,8 @@
-"""`tenuto workflows`: list them, show one as a tree, watch one until it is finished."""
+"""`tenuto workflows`: list them, show one as a tree, draw it, watch one until it is finished."""
 
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
 
 import typer
@@ -9,7 +10,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from tenuto.cli.door import BROKEN, ask
+from tenuto import draw
+from tenuto.cli.door import BROKEN, ask, helpful
 from tenuto.cli.options import AsJson, Before, Limit
 from tenuto.cli.output import FAINT, ago, console, cut, document, marked, note, plain, say, stored, table, took
 from tenuto.cli.tree import heading, progress, tree
@@ -30,7 +32,7 @@ class State(StrEnum):
     FINISHED = "finished"
 
 
-commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show and watch workflows.")
+commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show, draw and watch workflows.")
 
 
 # ── list ──────────────────────────────────────────────────────────────────────────────────────────
@@ -112,6 +114,45 @@ def _step(step: StepStatus) -> dict[str, Any]:
         "has_result": step.has_result,
         "result": stored(step.result),
     }
+
+
+# ── graph ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@commands.command("graph")
+def graph(
+    context: typer.Context,
+    id: Id,
+    as_svg: Annotated[bool, typer.Option("--svg", help="As an SVG image.")] = False,
+    as_dot: Annotated[bool, typer.Option("--dot", help="As DOT, for Graphviz.")] = False,
+    as_mermaid: Annotated[bool, typer.Option("--mermaid", help="As Mermaid, for Markdown pages.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="The file to write, in place of stdout.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a workflow as it stands: as a tree here, or as SVG, DOT or Mermaid; as JSON, the boxes that are drawn."""
+    asked = [
+        made for is_asked, made in ((as_svg, draw.svg), (as_dot, draw.dot), (as_mermaid, draw.mermaid)) if is_asked
+    ]
+    if len(asked) + as_json > 1 or (output is not None and not asked):
+        raise typer.BadParameter("name one format: --svg, --dot or --mermaid")
+    status = ask(context, lambda app: app.workflow(id).status())
+    if as_json:
+        document([box._asdict() for box in draw.boxes(status)])
+        return
+    if not asked:
+        say(heading(status), tree(status))
+        return
+    with helpful():
+        drawn = asked[0](status)
+    if output is None:
+        sys.stdout.write(drawn)
+        return
+    try:
+        output.write_text(drawn, encoding="utf-8")
+    except OSError as error:
+        raise typer.BadParameter(f"{output} cannot be written: {error.strerror}") from None
 
 
 # ── watch ─────────────────────────────────────────────────────────────────────────────────────────
