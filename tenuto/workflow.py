@@ -295,6 +295,9 @@ class StepStatus:
     error: Failure | None = field(default=None, repr=False)  # the last one
     attempted_at: datetime | None = None
     finished_at: datetime | None = None
+    ignore_cancelled: bool = False
+    ignore_discarded: bool = False
+    ignore_deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

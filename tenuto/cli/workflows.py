@@ -1,4 +1,4 @@
-"""`tenuto workflows`: list them, show one as a tree, watch one until it is finished, and run one from a file."""
+"""`tenuto workflows`: list them, show one as a tree, draw it, watch one until it ends, and run one from a file."""
 
 import sys
 from enum import StrEnum
@@ -10,6 +10,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from tenuto import draw
 from tenuto.app import Tenuto
 from tenuto.cli.door import BROKEN, ask, helpful, settings
 from tenuto.cli.options import AsJson, Before, Limit
@@ -33,7 +34,7 @@ class State(StrEnum):
     FINISHED = "finished"
 
 
-commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show, watch and run workflows.")
+commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show, draw, watch and run workflows.")
 
 
 # ── list ──────────────────────────────────────────────────────────────────────────────────────────
@@ -115,6 +116,45 @@ def _step(step: StepStatus) -> dict[str, Any]:
         "has_result": step.has_result,
         "result": stored(step.result),
     }
+
+
+# ── graph ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@commands.command("graph")
+def graph(
+    context: typer.Context,
+    id: Id,
+    as_svg: Annotated[bool, typer.Option("--svg", help="As an SVG image.")] = False,
+    as_dot: Annotated[bool, typer.Option("--dot", help="As DOT, for Graphviz.")] = False,
+    as_mermaid: Annotated[bool, typer.Option("--mermaid", help="As Mermaid, for Markdown pages.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="The file to write, in place of stdout.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a workflow as it stands: as a tree here, or as SVG, DOT or Mermaid; as JSON, the boxes that are drawn."""
+    asked = [
+        made for is_asked, made in ((as_svg, draw.svg), (as_dot, draw.dot), (as_mermaid, draw.mermaid)) if is_asked
+    ]
+    if len(asked) + as_json > 1 or (output is not None and not asked):
+        raise typer.BadParameter("name one format: --svg, --dot or --mermaid")
+    status = ask(context, lambda app: app.workflow(id).status())
+    if as_json:
+        document([box._asdict() for box in draw.boxes(status)])
+        return
+    if not asked:
+        say(heading(status), tree(status))
+        return
+    with helpful():
+        drawn = asked[0](status)
+    if output is None:
+        sys.stdout.write(drawn)
+        return
+    try:
+        output.write_text(drawn, encoding="utf-8")
+    except OSError as error:
+        raise typer.BadParameter(f"{output} cannot be written: {error.strerror}") from None
 
 
 # ── watch ─────────────────────────────────────────────────────────────────────────────────────────

@@ -128,6 +128,7 @@ def _step(row: Row) -> dict[str, Any]:
         errors,
         attempted_at,
         finished_at,
+        *ignored,
     ) = row
     told = failures(errors) if errors else ()
     return {
@@ -143,6 +144,7 @@ def _step(row: Row) -> dict[str, Any]:
         "error": told[-1] if told else None,
         "attempted_at": attempted_at,
         "finished_at": finished_at,
+        **dict(zip(("ignore_cancelled", "ignore_discarded", "ignore_deleted"), map(bool, ignored), strict=True)),
     }
 
 

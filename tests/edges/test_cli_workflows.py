@@ -89,6 +89,29 @@ async def test_a_large_workflow_is_shown_in_a_page_unless_all_is_asked_for(store
     assert len(every.lines) == 1003
 
 
+async def test_a_workflow_is_drawn_as_it_stands_in_the_format_that_is_asked_for(app, ask, folder):
+    flow = await failed_report(app)
+
+    tree, mermaid, dot = [await ask("workflows", "graph", flow.id, *how) for how in ([], ["--mermaid"], ["--dot"])]
+    written = await ask("workflows", "graph", flow.id, "--svg", "-o", "report.svg")
+    boxes = (await ask("workflows", "graph", flow.id, "--json")).json
+
+    assert tree.lines[0] == f"✗ report  {flow.id}  failed"
+    assert 'n2["✗ check"]:::discarded' in mermaid.out
+    assert '[label="✗ check"' in dot.out
+    assert [(box["name"], box["state"], box["deps"]) for box in boxes][2] == ("check", "discarded", ["fetch"])
+    assert (written.code, written.out) == (0, "")
+    assert '<g class="step discarded"' in (folder / "report.svg").read_text(encoding="utf-8")
+
+
+async def test_a_drawing_without_a_format_or_with_two_is_refused(store, ask):
+    refused = [
+        await ask("workflows", "graph", "x", *how) for how in (["-o", "x.svg"], ["--svg", "--dot"], ["--svg", "--json"])
+    ]
+
+    assert [(said.code, "name one format" in said.err) for said in refused] == [(2, True)] * 3
+
+
 async def test_watching_a_workflow_ends_with_it_and_tells_how_it_went(app, ask):
     well, badly = Workflow("well"), Workflow("badly")
     well.add("a", Obey.snooze(0.5, times=1))

@@ -569,6 +569,18 @@ async def test_a_bad_end_cancels_all_that_is_behind_it_and_names_the_step(app, e
     assert await reason_of(app, flow.jobs["c"]) == "it needs step b, which was cancelled"
 
 
+async def test_the_status_of_a_step_tells_which_bad_ends_it_forgives(app):
+    flow = Workflow(ignore_cancelled=True)
+    flow.add("a", Obey.ok())
+    flow.add("b", Obey.ok(), deps="a", ignore_cancelled=False, ignore_deleted=True)
+    await app.enqueue(flow)
+
+    status = await app.workflow(flow.id).status()
+
+    told = [(step.ignore_cancelled, step.ignore_discarded, step.ignore_deleted) for step in status.steps]
+    assert told == [(True, False, False), (False, False, True)]
+
+
 def flags(ending: str, value: bool) -> dict[str, Any]:
     return {f"ignore_{ending}": value}
 
