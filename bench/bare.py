@@ -115,7 +115,7 @@ def diamonds(line: Line, asked: Asked) -> Figures:
     for n in range(asked.jobs):
         flow = diamond(n)
         rows = flow.rows()
-        line.run(store.enqueue_workflow(flow.id, flow.name, rows.jobs, rows.nodes, rows.edges))
+        line.run(store.enqueue_workflow(rows.head, rows.jobs, rows.nodes, rows.edges))
     producer = register(line)
     began = time.perf_counter()
     while claimed := line.ask(claim(producer, asked.limit)):

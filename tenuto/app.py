@@ -223,7 +223,7 @@ class Tenuto(Desk):
         if isinstance(work, Workflow):
             rows = work.rows()
             jobs = await shaped(rows.jobs, self.config.sizes)
-            stored = await self._run(store.enqueue_workflow, work.id, work.name, jobs, rows.nodes, rows.edges)
+            stored = await self._run(store.enqueue_workflow, rows.head, jobs, rows.nodes, rows.edges)
             self._tell_due(stored, notify)
             return work.stored(dict(zip(work.step_names, as_given(stored, rows.jobs), strict=True)))
         jobs = as_jobs(work)

@@ -79,7 +79,7 @@ def _order_of_workflow(flow: Workflow) -> _Order:
     rows = flow.rows()
 
     def verb(jobs: Sequence[AnyJob]) -> Verb[list[AnyJob]]:
-        return store.enqueue_workflow(flow.id, flow.name, jobs, rows.nodes, rows.edges)
+        return store.enqueue_workflow(rows.head, jobs, rows.nodes, rows.edges)
 
     def given_back(stored: Sequence[AnyJob]) -> Any:
         return flow.stored(dict(zip(flow.step_names, as_given(stored, rows.jobs), strict=True)))

@@ -7,6 +7,13 @@ from typing import NamedTuple
 from tenuto.errors import CycleFound, UnknownDependency
 
 
+class Head(NamedTuple):
+    """A workflow's own row, as it is stored."""
+
+    id: str
+    name: str | None = None
+
+
 class Node(NamedTuple):
     """One step of a workflow as it is stored beside its job; `deps` are names."""
 

@@ -16,7 +16,7 @@ from uuid_utils import uuid7
 from tenuto.definition import storing
 from tenuto.errors import ChainInWorkflow, DuplicateJob, DuplicateStep, EmptyWorkflow, ForeignStep, InvalidWorkflow
 from tenuto.features.chain import Chained
-from tenuto.graph import Edge, Node, order
+from tenuto.graph import Edge, Head, Node, order
 from tenuto.job import AVAILABLE, IDENTIFIERS, SUSPENDED, Failure, Job, Result, check_name, id_of
 from tenuto.reference import Reference, Waiting, references
 from tenuto.template import FLAGS, parsed, planned, step_as_data
@@ -58,6 +58,7 @@ Dep: TypeAlias = str | Enum | Step[Any]
 class Rows(NamedTuple):
     """A workflow as it goes into the database: in the order of adding, with every job ready to be stored."""
 
+    head: Head
     jobs: list[Job[Any, Any]]
     nodes: list[Node]
     edges: list[Edge]
@@ -158,6 +159,7 @@ class Workflow:
         identifiers: dict[str, Any] = dict(zip(IDENTIFIERS, (self.id, self.name, self.label), strict=True))
         ids = {step.name: step.job.id for step in steps}
         return Rows(
+            Head(self.id, self.name),
             [self._member(step, identifiers, step.name in needed) for step in steps],
             [Node(s.name, s.job.id, s.deps, n, s.job.worker, *s.flags) for n, s in enumerate(steps)],
             [Edge(step.job.id, ids[dep], *step.flags) for step in steps for dep in step.deps],

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 from tenuto import codec
 from tenuto.errors import CodecError, JobMismatch, UniqueConflict, WorkflowMismatch
 from tenuto.failure import entry, failures
-from tenuto.graph import Edge, Node
+from tenuto.graph import Edge, Head, Node
 from tenuto.job import (
     AVAILABLE,
     CANCELLED,
@@ -66,18 +66,18 @@ def enqueue(jobs: Sequence[AnyJob]) -> Verb[list[AnyJob]]:
 
 
 def enqueue_workflow(
-    id: str, name: str | None, jobs: Sequence[AnyJob], nodes: Sequence[Node], edges: Sequence[Edge]
+    head: Head, jobs: Sequence[AnyJob], nodes: Sequence[Node], edges: Sequence[Edge]
 ) -> Verb[list[AnyJob]]:
     """Store a workflow with its jobs, nodes and edges, all or none. One that is stored already is left as it is."""
-    made = yield call("enqueue_workflow", id=id, name=name, steps=len(nodes))
+    made = yield call("enqueue_workflow", **head._asdict(), steps=len(nodes))
     if not made:
-        return (yield from _existing_workflow(id, jobs, nodes))
+        return (yield from _existing_workflow(head.id, jobs, nodes))
     stored = yield from enqueue(jobs)
     for job, now in zip(jobs, stored, strict=True):
         if now.existing:
             raise JobMismatch(job.id) if now.id == job.id else UniqueConflict(job.id, now.id)
     for part in _chunks(nodes):
-        yield call("enqueue_nodes", workflow_id=id, nodes=[_node(node) for node in part])
+        yield call("enqueue_nodes", workflow_id=head.id, nodes=[_node(node) for node in part])
     for some in _chunks(edges):
         yield call("enqueue_edges", edges=[edge._asdict() for edge in some])
     return stored

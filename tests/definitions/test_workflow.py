@@ -249,7 +249,7 @@ def workflows(draw):
 
 @given(workflows())
 def test_any_workflow_without_a_circle_becomes_rows_that_agree_with_each_other(flow):
-    order, (jobs, nodes, edges) = flow.validate(), flow.rows()
+    order, (_, jobs, nodes, edges) = flow.validate(), flow.rows()
 
     place = {name: n for n, name in enumerate(order)}
     by_id = {job.id: job for job in jobs}

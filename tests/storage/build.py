@@ -9,7 +9,7 @@ from typing import Any
 
 from uuid_utils import uuid7
 
-from tenuto.graph import Edge, Node
+from tenuto.graph import Edge, Head, Node
 from tenuto.job import AVAILABLE, SUSPENDED, Job
 from tenuto.outcome import Ack, Outcome, settle
 from tenuto.storage import aftermath, reading, store, upkeep
@@ -67,7 +67,7 @@ class Flow:
 
     def enqueue(self) -> Verb[list[AnyJob]]:
         """The verb that stores it."""
-        return store.enqueue_workflow(self.id, self.name, list(self.jobs.values()), self.nodes, self.edges)
+        return store.enqueue_workflow(Head(self.id, self.name), list(self.jobs.values()), self.nodes, self.edges)
 
 
 def graph(

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from tenuto.errors import JobMismatch, StorageRejected
+from tenuto.graph import Head
 from tenuto.job import AVAILABLE, SCHEDULED, SUSPENDED, Job
 from tenuto.storage import reading, steer, store
 from tests.storage.build import MINUTE, NOON, SECOND, diamond, graph, is_stored, plain, stored, workflow_of
@@ -202,7 +203,7 @@ async def test_a_step_for_later_is_scheduled_though_its_workflow_begins_now(cloc
     flow = graph({"now": "", "later": ""})
     later = flow["later"].replace(schedule_in=MINUTE)
 
-    await clock.run(store.enqueue_workflow, flow.id, None, [flow["now"], later], flow.nodes, flow.edges)
+    await clock.run(store.enqueue_workflow, Head(flow.id), [flow["now"], later], flow.nodes, flow.edges)
 
     assert (await stored(clock, later)).state is SCHEDULED
 

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from tenuto.graph import Head
 from tenuto.job import AVAILABLE, CANCELLED, COMPLETED, EXECUTING, RETRYABLE, SCHEDULED, SUSPENDED
 from tenuto.outcome import DONE, Cancel, Discard, Failed, Record, Snooze, settle
 from tenuto.storage import aftermath, reading, steer, store, upkeep, upstream
@@ -92,7 +93,7 @@ async def test_a_thousand_parents_release_their_child_once(clock, claimer):
 async def test_a_step_with_a_later_time_of_its_own_is_scheduled_by_its_release(clock, claimer):
     flow = graph({"a": "", "b": "a"})
     later = flow["b"].replace(scheduled_at=NOON + MINUTE)
-    await clock.run(store.enqueue_workflow, flow.id, None, [flow["a"], later], flow.nodes, flow.edges)
+    await clock.run(store.enqueue_workflow, Head(flow.id), [flow["a"], later], flow.nodes, flow.edges)
 
     settled = await claimer.end_steps(flow, a=DONE)
 
@@ -103,7 +104,7 @@ async def test_a_step_with_a_later_time_of_its_own_is_scheduled_by_its_release(c
 async def test_a_time_that_passed_while_it_waited_holds_nothing_up(clock, claimer):
     flow = graph({"a": "", "b": "a"})
     later = flow["b"].replace(scheduled_at=NOON + SECOND)
-    await clock.run(store.enqueue_workflow, flow.id, None, [flow["a"], later], flow.nodes, flow.edges)
+    await clock.run(store.enqueue_workflow, Head(flow.id), [flow["a"], later], flow.nodes, flow.edges)
     clock.now = NOON + SECOND
 
     await claimer.end_steps(flow, a=DONE)

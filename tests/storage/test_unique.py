@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tenuto.errors import JobMismatch, StorageBusy, UniqueConflict
+from tenuto.graph import Head
 from tenuto.job import AVAILABLE, EXECUTING, SCHEDULED, SUSPENDED, Job
 from tenuto.outcome import DONE, GATED, RELEASED, Cancel, Discard, Failed, PutBack, Snooze, settle
 from tenuto.storage import reading, steer, store, upkeep
@@ -243,7 +244,7 @@ async def test_a_job_that_kills_its_process_gives_its_key_up_when_it_is_discarde
 async def test_steps_that_a_cascade_or_the_gate_cancels_give_their_keys_up(clock, claimer):
     flow = graph({"a": "", "b": "a", "c": "b"})
     jobs = {step: job.replace(unique_key=kept(step)) for step, job in flow.jobs.items()}
-    await clock.run(store.enqueue_workflow, flow.id, None, list(jobs.values()), flow.nodes, flow.edges)
+    await clock.run(store.enqueue_workflow, Head(flow.id), list(jobs.values()), flow.nodes, flow.edges)
     assert await is_held(clock, "c")
 
     await claimer.end(jobs["a"], Discard("no"))
@@ -254,7 +255,7 @@ async def test_steps_that_a_cascade_or_the_gate_cancels_give_their_keys_up(clock
 async def test_a_step_that_was_released_is_still_unique(clock, claimer):
     flow = graph({"a": "", "b": "a"})
     jobs = [flow["a"], alike().replace(**{key: getattr(flow["b"], key) for key in STEP})]
-    await clock.run(store.enqueue_workflow, flow.id, None, jobs, flow.nodes, flow.edges)
+    await clock.run(store.enqueue_workflow, Head(flow.id), jobs, flow.nodes, flow.edges)
     assert await is_held(clock)
 
     await claimer.end(flow["a"], DONE)
@@ -299,7 +300,7 @@ async def test_a_key_that_was_given_up_once_is_not_taken_again_by_going_on(clock
 async def test_a_step_that_goes_back_to_wait_does_not_take_its_key_again(clock, claimer, tables):
     flow = graph({"a": "", "b": "a"})
     jobs = [flow["a"], alike(states="available").replace(**{key: getattr(flow["b"], key) for key in STEP})]
-    await clock.run(store.enqueue_workflow, flow.id, None, jobs, flow.nodes, flow.edges)
+    await clock.run(store.enqueue_workflow, Head(flow.id), jobs, flow.nodes, flow.edges)
     tables.execute("update jobs set state = 'available', waiting_on = 0 where id = ?", flow["b"].id)
 
     await claimer.end(flow["b"], GATED)
@@ -487,7 +488,7 @@ async def test_a_workflow_with_a_step_whose_key_is_held_is_not_stored_at_all(clo
     jobs = [flow["a"], flow["b"].replace(unique_key=kept("b"))]
 
     with pytest.raises(UniqueConflict) as refused:
-        await clock.run(store.enqueue_workflow, flow.id, None, jobs, flow.nodes, flow.edges)
+        await clock.run(store.enqueue_workflow, Head(flow.id), jobs, flow.nodes, flow.edges)
 
     assert (refused.value.job_id, refused.value.existing_id) == (flow["b"].id, holder.id)
     assert len(tables.rows("select id from jobs")) == 1
@@ -499,7 +500,7 @@ async def test_a_workflow_with_two_steps_that_are_alike_is_not_stored(clock, tab
     jobs = [job.replace(unique_key=kept("one")) for job in flow.jobs.values()]
 
     with pytest.raises(UniqueConflict):
-        await clock.run(store.enqueue_workflow, flow.id, None, jobs, flow.nodes, flow.edges)
+        await clock.run(store.enqueue_workflow, Head(flow.id), jobs, flow.nodes, flow.edges)
 
     assert tables.rows("select id from jobs") == []
 
@@ -507,7 +508,7 @@ async def test_a_workflow_with_two_steps_that_are_alike_is_not_stored(clock, tab
 async def test_the_same_workflow_again_is_the_same_one_with_unique_steps_too(clock):
     flow = graph({"a": "", "b": "a"})
     jobs = [job.replace(unique_key=kept(step)) for step, job in flow.jobs.items()]
-    store_it = (store.enqueue_workflow, flow.id, None, jobs, flow.nodes, flow.edges)
+    store_it = (store.enqueue_workflow, Head(flow.id), jobs, flow.nodes, flow.edges)
     await clock.run(*store_it)
 
     again = await clock.run(*store_it)
@@ -570,7 +571,7 @@ async def test_the_identifiers_of_a_workflow_stay_in_the_meta_of_its_step(clock)
     flow = graph({"a": ""})
     meta = {"workflow_id": flow.id, "by": "me"}
     jobs = [flow["a"].replace(unique_key=kept("key"), meta=meta)]
-    await clock.run(store.enqueue_workflow, flow.id, None, jobs, flow.nodes, flow.edges)
+    await clock.run(store.enqueue_workflow, Head(flow.id), jobs, flow.nodes, flow.edges)
 
     (answer,) = await put(clock, alike(meta={"by": "you"}, replace={"available": ["meta"]}))
 
