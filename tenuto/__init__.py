@@ -21,7 +21,7 @@ from tenuto.outcome import Cancel, Discard, Record, Snooze
 from tenuto.relay import Relay
 from tenuto.sizes import Sizes
 from tenuto.worker import Worker
-from tenuto.workflow import Step, StepStatus, Workflow, WorkflowStatus
+from tenuto.workflow import GroupStatus, Step, StepStatus, Workflow, WorkflowStatus
 
 __version__ = "0.1.0"
 
@@ -38,6 +38,7 @@ __all__ = [
     "Failed",
     "Failure",
     "Gone",
+    "GroupStatus",
     "HookState",
     "Job",
     "JobState",

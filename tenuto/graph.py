@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tenuto.errors import CycleFound, UnknownDependency
+
+GROUP: Final = "tenuto.group"
+"""The worker of groups: steps whose jobs nobody runs. They complete when what they wait for is met."""
 
 
 class Head(NamedTuple):
@@ -25,6 +28,7 @@ class Node(NamedTuple):
     ignore_cancelled: bool
     ignore_discarded: bool
     ignore_deleted: bool
+    parent: str | None = None  # the full name of the group it is in
 
 
 class Edge(NamedTuple):
@@ -35,6 +39,8 @@ class Edge(NamedTuple):
     ignore_cancelled: bool
     ignore_discarded: bool
     ignore_deleted: bool
+    of_group: bool = False  # whether it is a group that needs
+    met: bool = False  # from the start: what is needed has ended already
 
 
 def order(deps: Mapping[str, Sequence[str]]) -> list[str]:

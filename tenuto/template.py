@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
+from uuid_utils import uuid7
 
 from tenuto import codec
 from tenuto.definition import Definition, resolve, storing
@@ -60,9 +61,11 @@ class Planned(NamedTuple):
     """A step as it is to be added."""
 
     name: str
-    job: AnyJob
+    job: AnyJob | None  # None: it is a group
     deps: list[str]
     flags: dict[str, bool]
+    steps: "tuple[Planned, ...]" = ()  # of the group, which is a workflow of its own with this id
+    workflow_id: str | None = None
 
 
 class Plan(NamedTuple):
@@ -76,8 +79,12 @@ class Plan(NamedTuple):
 # ── to data ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def step_as_data(job: AnyJob, deps: Iterable[str], flags: Mapping[str, bool]) -> dict[str, Any]:
-    """One step: only what is not as usual. Raises InvalidWorkflow for args that are sealed."""
+def step_as_data(
+    job: AnyJob, deps: Iterable[str], flags: Mapping[str, bool], inside: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """One step, or a group of those `inside` it: only what is not as usual. Raises InvalidWorkflow for sealed args."""
+    if inside is not None:
+        return {"steps": dict(inside)} | ({"deps": list(deps)} if deps else {}) | dict(flags)
     if isinstance(job.args, Sealed):
         raise InvalidWorkflow(f"job {job.id} of {job.worker} was stored, and its args are sealed; make a new() one")
     args = _wire(job.args) if job.encoded is None else json.loads(job.encoded)
@@ -161,7 +168,7 @@ class _Reading:
     """One document, and all that was found wrong with it."""
 
     def __init__(self, workflow_id: str) -> None:
-        self._workflow_id = workflow_id
+        self._scopes: list[tuple[str, Mapping[str, Any]]] = [(workflow_id, {})]  # the innermost last
         self._params: dict[str, Any] = {}  # as JSON
         self._problems: list[tuple[str, str]] = []
 
@@ -175,7 +182,7 @@ class _Reading:
         if name is not None:
             self._tried(("name",), lambda: check_name("workflow", name))
         flags = self._flags(whole, ())
-        steps = self._steps(self._object(whole.get("steps", {}), ("steps",)))
+        steps = self._steps(self._object(whole.get("steps", {}), ("steps",)), ("steps",))
         if self._problems:
             raise InvalidTemplate(self._problems)
         return Plan(name, flags, steps)
@@ -229,33 +236,50 @@ class _Reading:
 
     # ── steps ──
 
-    def _steps(self, steps: Mapping[str, Any]) -> list[Planned]:
-        if not steps:
-            self._fault(("steps",), "there is none")
-        found = [step for name, said in steps.items() if (step := self._step(name, said, steps)) is not None]
+    def _steps(self, steps: Mapping[str, Any], path: Path) -> list[Planned]:
+        if not steps and len(path) == 1:
+            self._fault(path, "there is none")
+        self._scopes[-1] = (self._scopes[-1][0], steps)
+        found = [step for name, said in steps.items() if (step := self._step(name, said, steps, path)) is not None]
         if not self._problems:
-            self._tried(("steps",), lambda: order({step.name: _needed(step) for step in found}))
+            self._tried(path, lambda: order({step.name: [n for n in _needed(step) if n in steps] for step in found}))
         return found
 
-    def _step(self, name: str, said: Any, steps: Mapping[str, Any]) -> Planned | None:
-        path = ("steps", name)
+    def _step(self, name: str, said: Any, steps: Mapping[str, Any], inside: Path) -> Planned | None:
+        path = (*inside, name)
         before = len(self._problems)
+        if issubclass(kind_of(said), Mapping) and "steps" in said:
+            return self._group(name, said, steps, path)
         known = self._object(said, path, ("worker", "args", "deps", "options", *FLAGS))
         self._tried(path, lambda: check_name("step", name))
         deps = self._deps(known.get("deps", []), (*path, "deps"), steps)
         flags = self._flags(known, path)
         options = self._options(known.get("options", {}), (*path, "options"))
-        args = self._args(known.get("args", {}), (*path, "args"), steps)
+        args = self._args(known.get("args", {}), (*path, "args"))
         worker = self._worker(known.get("worker"), (*path, "worker"))
         job = None if worker is None else self._job(worker, options, args, path)
         return Planned(name, job, deps, flags) if job is not None and len(self._problems) == before else None
+
+    def _group(self, name: str, said: Any, steps: Mapping[str, Any], path: Path) -> Planned | None:
+        if len(path) > MAX_DEPTH:
+            self._fault(path[:5], "it is nested too deeply")
+            return None
+        known = self._object(said, path, ("steps", "deps", *FLAGS))
+        self._tried(path, lambda: check_name("step", name))
+        deps = self._deps(known.get("deps", []), (*path, "deps"), steps)
+        flags = self._flags(known, path)
+        workflow_id = str(uuid7())
+        self._scopes.append((workflow_id, {}))
+        inside = self._steps(self._object(known.get("steps", {}), (*path, "steps")), (*path, "steps"))
+        self._scopes.pop()
+        return Planned(name, None, deps, flags, tuple(inside), workflow_id)
 
     def _deps(self, said: Any, path: Path, steps: Mapping[str, Any]) -> list[str]:
         names = [said] if isinstance(said, str) else _listed(said) if isinstance(said, list) else [None]
         for n, name in enumerate(names):
             if not isinstance(name, str):
                 self._fault(path, "deps are names of steps, in a list")
-            elif name not in steps:
+            elif not _names(steps, name):
                 self._fault((*path, n), f"no step is named {name!r:.80}")
         return [name for name in names if isinstance(name, str)]
 
@@ -269,11 +293,12 @@ class _Reading:
             self._fault(path, f"no worker named {said!r:.80} is registered here; import its module before")
             return None
 
-    def _args(self, said: Any, path: Path, steps: Mapping[str, Any]) -> dict[str, Any]:
+    def _args(self, said: Any, path: Path) -> dict[str, Any]:
         args: Any = self._decoded({"$waiting": self._object(said, path)}, path) or {}
         for reference in references(args):
-            reference.workflow_id = self._workflow_id
-            if reference.step not in steps:
+            found = [id for id, names in self._scopes if _names(names, reference.step)]
+            reference.workflow_id = found[-1] if found else self._scopes[-1][0]
+            if not found:
                 self._fault(path, f"{reference!r} is taken, and no step has that name")
         return dict(args)
 
@@ -351,7 +376,20 @@ def _listed(held: Any) -> list[Any]:
 
 
 def _needed(step: Planned) -> tuple[str, ...]:
-    return (*step.deps, *(reference.step for reference in references(step.job.args)))
+    args = None if step.job is None else step.job.args
+    return (*step.deps, *(reference.step for reference in references(args)))
+
+
+def _names(steps: Mapping[str, Any], name: str) -> bool:
+    """Whether there is a step of that name among these, or in their groups."""
+    if name in steps:
+        return True
+    for group, said in steps.items():
+        if name.startswith(f"{group}/") and issubclass(kind_of(said), Mapping):
+            inside = said.get("steps")
+            if issubclass(kind_of(inside), Mapping) and _names(inside, name.removeprefix(f"{group}/")):
+                return True
+    return False
 
 
 def _as_it_is(value: Any) -> Any:

@@ -1,12 +1,14 @@
 """Workflow: steps and their deps, added one by one, and turned into jobs, nodes and edges to be stored."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from datetime import datetime, timedelta
 from enum import Enum
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Generic, Literal, NamedTuple, Self, TypeAlias, cast
 from uuid import UUID
@@ -14,12 +16,21 @@ from uuid import UUID
 from uuid_utils import uuid7
 
 from tenuto.definition import storing
-from tenuto.errors import ChainInWorkflow, DuplicateJob, DuplicateStep, EmptyWorkflow, ForeignStep, InvalidWorkflow
+from tenuto.errors import (
+    ChainInWorkflow,
+    DuplicateJob,
+    DuplicateStep,
+    EmptyWorkflow,
+    ForeignStep,
+    InvalidWorkflow,
+    StepNotFound,
+)
 from tenuto.features.chain import Chained
-from tenuto.graph import Edge, Head, Node, order
+from tenuto.graph import GROUP, Edge, Head, Node, order
 from tenuto.job import AVAILABLE, IDENTIFIERS, SUSPENDED, Failure, Job, Result, check_name, id_of
+from tenuto.nesting import Flags, full, is_inside, needs_of, renamed, short
 from tenuto.reference import Reference, Waiting, references
-from tenuto.template import FLAGS, parsed, planned, step_as_data
+from tenuto.template import FLAGS, Planned, parsed, planned, step_as_data
 
 # ── steps ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -35,9 +46,11 @@ class Step(Generic[Result]):
     ignore_discarded: bool
     ignore_deleted: bool
     workflow_id: str
+    parent: str | None = None  # the name of the group it is in
+    is_group: bool = False  # it gathers others, and nobody runs its job
 
     @property
-    def flags(self) -> tuple[bool, bool, bool]:
+    def flags(self) -> Flags:
         """Whether it forgives a dep that was cancelled, discarded, deleted."""
         return self.ignore_cancelled, self.ignore_discarded, self.ignore_deleted
 
@@ -91,6 +104,8 @@ class Workflow:
         self.ignore_deleted = _flag("ignore_deleted", ignore_deleted)
         self._steps: dict[str, Step[Any]] = {}
         self._holders: dict[str, str] = {}  # the step of each job, by id
+        self._prefixes = set[str]()  # what names of groups would be mistaken for
+        self._outer: frozenset[str] = frozenset()  # the ids of workflows that it is to be a group of
 
     def add(
         self,
@@ -109,18 +124,50 @@ class Workflow:
         no deps or no flag; then nothing was added.
         """
         name = self._free(_name(name))
-        step = Step(
-            name,
-            self._fresh(name, job),
-            tuple(dict.fromkeys([*self._names(name, deps), *self._referred(name, job)])),
-            _flag("ignore_cancelled", self.ignore_cancelled if ignore_cancelled is None else ignore_cancelled),
-            _flag("ignore_discarded", self.ignore_discarded if ignore_discarded is None else ignore_discarded),
-            _flag("ignore_deleted", self.ignore_deleted if ignore_deleted is None else ignore_deleted),
-            self.id,
-        )
-        self._steps[name] = step
-        self._holders[job.id] = name
-        return step
+        flags = self._flags(ignore_cancelled, ignore_discarded, ignore_deleted)
+        fresh = self._fresh(name, job)
+        needs = tuple(dict.fromkeys([*self._names(name, deps), *self._referred(name, job)]))
+        return self._take(Step(name, fresh, needs, *flags, self.id))
+
+    # ── grow ──
+
+    def add_workflow(
+        self,
+        name: str | Enum,
+        flow: "Workflow",
+        deps: Dep | Iterable[Dep] = (),
+        *,
+        ignore_cancelled: bool | None = None,
+        ignore_discarded: bool | None = None,
+        ignore_deleted: bool | None = None,
+    ) -> Step[dict[str, Any]]:
+        """Add all steps of another workflow as a group: one step that begins after `deps` and ends with the last.
+
+        They are named `name/step` here, and are those that it has now; it may hold groups itself. The flags say which
+        bad ends the group forgives, those of its deps and those of its last members. Raises as `add` does.
+        """
+        if not isinstance(flow, Workflow):
+            raise InvalidWorkflow(f"group {name!r:.80} is made of a {type(flow).__name__}, which is no Workflow")
+        group = self._group(name, deps, self._flags(ignore_cancelled, ignore_discarded, ignore_deleted))
+        return self._gathered(group, [self._nested(group.name, step) for step in flow.steps.values()])
+
+    def add_many(
+        self,
+        name: str | Enum,
+        jobs: Sequence[Job[Any, Result]] | Mapping[str, Job[Any, Result]],
+        deps: Dep | Iterable[Dep] = (),
+        *,
+        ignore_cancelled: bool | None = None,
+        ignore_discarded: bool | None = None,
+        ignore_deleted: bool | None = None,
+    ) -> Step[dict[str, Result]]:
+        """Add jobs that run side by side as a group: one step that begins after `deps` and ends with the last of them.
+
+        They are named `name/0`, `name/1`, …, or by their keys; there may be none. Flags and refusals are as those of
+        `add_workflow`.
+        """
+        group = self._group(name, deps, self._flags(ignore_cancelled, ignore_discarded, ignore_deleted))
+        return self._gathered(group, [self._one_of_many(group, each, job) for each, job in named(jobs).items()])
 
     @property
     def label(self) -> str:
@@ -149,20 +196,19 @@ class Workflow:
         """
         if not self._steps:
             raise EmptyWorkflow
-        return order({name: step.deps for name, step in self._steps.items()})
+        return order({name: tuple(needs) for name, needs in needs_of(self._steps).items()})
 
     def rows(self) -> Rows:
         """What is to be stored; jobs with deps are suspended. Raises as `validate` does."""
         self.validate()
         steps = self._steps.values()
-        needed = {dep for step in steps for dep in step.deps}
-        identifiers: dict[str, Any] = dict(zip(IDENTIFIERS, (self.id, self.name, self.label), strict=True))
-        ids = {step.name: step.job.id for step in steps}
+        needs = needs_of(self._steps)
+        needed = {dep for named in needs.values() for dep in named}
         return Rows(
             Head(self.id, self.name),
-            [self._member(step, identifiers, step.name in needed) for step in steps],
-            [Node(s.name, s.job.id, s.deps, n, s.job.worker, *s.flags) for n, s in enumerate(steps)],
-            [Edge(step.job.id, ids[dep], *step.flags) for step in steps for dep in step.deps],
+            [self.stored_as(step, len(needs[step.name]), step.name in needed) for step in steps],
+            [node_of(step, needs[step.name], place) for place, step in enumerate(steps)],
+            [edge for step in steps for edge in edges_of(step, needs[step.name], self._steps)],
         )
 
     def stored(self, jobs: Mapping[str, Job[Any, Any]]) -> Self:
@@ -170,6 +216,7 @@ class Workflow:
         same = copy(self)
         same._steps = {name: changed(step, job=jobs[name]) for name, step in self._steps.items()}
         same._holders = dict(self._holders)
+        same._prefixes = set(self._prefixes)
         return same
 
     # ── as data ──
@@ -182,8 +229,7 @@ class Workflow:
         """
         name = {} if self.name is None else {"name": self.name}
         flags = {flag: True for flag in FLAGS if getattr(self, flag)}
-        steps = {name: step_as_data(step.job, step.deps, self._own_flags(step)) for name, step in self._steps.items()}
-        return {**name, **flags, "steps": steps}
+        return {**name, **flags, "steps": self._as_data(None)}
 
     def to_json(self) -> str:
         """`to_dict` as text, to be kept in a file."""
@@ -198,8 +244,7 @@ class Workflow:
         id = str(uuid7())
         plan = planned(document, params, id)
         flow = cls(plan.name, id=id, **plan.flags)
-        for step in plan.steps:
-            flow.add(step.name, step.job, step.deps, **step.flags)
+        flow._plan(plan.steps)
         return flow
 
     @classmethod
@@ -210,6 +255,35 @@ class Workflow:
     def __repr__(self) -> str:
         return f"<Workflow {self.label!r} of {len(self._steps)} steps>"
 
+    def _plan(self, steps: Iterable[Planned]) -> None:
+        """Add what a document says."""
+        for step in steps:
+            if step.job is not None:
+                self.add(step.name, step.job, step.deps, **step.flags)
+                continue
+            inner = Workflow(**{flag: getattr(self, flag) for flag in FLAGS}, id=step.workflow_id)
+            inner._outer = self._outer | {self.id}
+            inner._plan(step.steps)
+            self.add_workflow(step.name, inner, step.deps, **step.flags)
+
+    def _as_data(self, group: str | None) -> dict[str, Any]:
+        """The steps of one group, or those that are in none, by the names that they have there."""
+        data: dict[str, Any] = {}
+        for step in self._steps.values():
+            if step.parent == group:
+                inside = self._as_data(step.name) if step.is_group else None
+                deps = [short(group, dep) for dep in step.deps if is_inside(group, dep)]
+                job = step.job.replace(args=renamed(step.job.args, partial(self._spelled, group)))
+                data[short(group, step.name)] = step_as_data(job, deps, self._own_flags(step), inside)
+        return data
+
+    def _spelled(self, group: str | None, reference: Reference) -> Reference:
+        """A reference as a document says it in a group. Raises InvalidWorkflow where that would name another step."""
+        name = short(group, reference.step)
+        if not is_inside(group, reference.step) and full(group, name) in self._steps:
+            raise InvalidWorkflow(f"{reference!r} is taken in group {group!r}, which has a step of that name itself")
+        return Reference(name, reference.path)
+
     def _own_flags(self, step: Step[Any]) -> dict[str, bool]:
         """Those of its flags that are not its workflow's."""
         return {flag: getattr(step, flag) for flag in FLAGS if getattr(step, flag) != getattr(self, flag)}
@@ -217,6 +291,9 @@ class Workflow:
     def _free(self, name: str) -> str:
         if name in self._steps:
             raise DuplicateStep(name)
+        for prefix in _prefixes(name):
+            if prefix in self._steps and self._steps[prefix].is_group:
+                raise InvalidWorkflow(f"step {name!r} is named as a member of group {prefix!r}, and is none")
         return name
 
     def _fresh(self, name: str, job: Job[Any, Result]) -> Job[Any, Result]:
@@ -245,9 +322,9 @@ class Workflow:
         """The steps whose results stand in the job's args."""
         found = list(references(job.args)) if type(job.args) is Waiting else []
         for reference in found:
-            if reference.workflow_id != self.id:
+            if reference.workflow_id != self.id and reference.workflow_id not in self._outer:
                 raise ForeignStep(name, reference.step)
-        return [reference.step for reference in found]
+        return [reference.step for reference in found if reference.workflow_id == self.id]
 
     def _own(self, name: str, dep: Dep) -> str:
         if not isinstance(dep, Step):
@@ -256,16 +333,101 @@ class Workflow:
             raise ForeignStep(name, dep.name)
         return dep.name
 
-    def _member(self, step: Step[Any], identifiers: Mapping[str, Any], is_needed: bool) -> Job[Any, Any]:
-        job = step.job
-        return job.replace(
-            meta={**job.meta, **identifiers},
+    def _flags(self, cancelled: bool | None, discarded: bool | None, deleted: bool | None) -> Flags:
+        """What is said of a step's flags, or what the workflow says."""
+        return (
+            _flag("ignore_cancelled", self.ignore_cancelled if cancelled is None else cancelled),
+            _flag("ignore_discarded", self.ignore_discarded if discarded is None else discarded),
+            _flag("ignore_deleted", self.ignore_deleted if deleted is None else deleted),
+        )
+
+    def _take(self, *steps: Step[Any]) -> Step[Any]:
+        """Add steps that nothing speaks against any more; the first of them."""
+        for step in steps:
+            self._steps[step.name] = step
+            self._holders[step.job.id] = step.name
+            self._prefixes.update(_prefixes(step.name))
+        return steps[0]
+
+    def _group(self, name: str | Enum, deps: Dep | Iterable[Dep], flags: Flags) -> Step[Any]:
+        named = self._free(_name(name))
+        if named in self._prefixes:
+            raise InvalidWorkflow(f"group {named!r} cannot be told from steps whose names begin with '{named}/'")
+        needs = self._names(named, deps)
+        return Step(named, Job(GROUP), needs, *flags, self.id, is_group=True)
+
+    def _gathered(self, group: Step[Any], members: Sequence[Step[Any]]) -> Step[Any]:
+        """Add a group with its members. Raises DuplicateJob for one that is there already."""
+        holders: dict[str, str] = {}
+        for member in members:
+            earlier = self._holders.get(member.job.id) or holders.get(member.job.id)
+            if earlier is not None:
+                raise DuplicateJob(member.name, earlier)
+            holders[member.job.id] = check_name("step", member.name)
+        return self._take(group, *members)
+
+    def _nested(self, group: str, step: Step[Any]) -> Step[Any]:
+        """A step of another workflow as a member of a group of this one."""
+
+        def rename(name: str) -> str:
+            return full(group, name)
+
+        def of(each: Reference) -> Reference:
+            return Reference(rename(each.step), each.path, self.id) if each.workflow_id == step.workflow_id else each
+
+        args = renamed(step.job.args, of)
+        outside = [each.step for each in references(step.job.args) if each.workflow_id == self.id]
+        return changed(
+            step,
+            name=rename(step.name),
+            job=step.job if args is step.job.args else step.job.replace(args=args),
+            deps=tuple(dict.fromkeys([*map(rename, step.deps), *outside])),
             workflow_id=self.id,
-            state=SUSPENDED if step.deps else job.state,
-            waiting_on=len(step.deps),
-            has_needs=bool(step.deps),
+            parent=group if step.parent is None else rename(step.parent),
+        )
+
+    def _one_of_many(self, group: Step[Any], name: str, job: Job[Any, Any]) -> Step[Any]:
+        named = full(group.name, _name(name))
+        fresh = self._fresh(named, job)
+        return Step(named, fresh, tuple(dict.fromkeys(self._referred(named, job))), *group.flags, self.id, group.name)
+
+    def stored_as(self, step: Step[Any], needs: int, is_needed: bool) -> Job[Any, Any]:
+        """A step's job as it is to be stored."""
+        values = (self.id, self.name, self.label, *([] if step.parent is None else [step.parent]))
+        return step.job.replace(
+            meta={**step.job.meta, **dict(zip(IDENTIFIERS, values, strict=False))},
+            workflow_id=self.id,
+            state=SUSPENDED if needs or step.is_group else step.job.state,
+            waiting_on=needs,
+            has_needs=needs > 0,
             has_dependents=is_needed,
         )
+
+
+def named(jobs: Sequence[Job[Any, Any]] | Mapping[str, Job[Any, Any]]) -> dict[str, Job[Any, Any]]:
+    """Jobs by their names; those of a sequence are numbered. Raises InvalidWorkflow for what is neither."""
+    if isinstance(jobs, Mapping):
+        return dict(jobs)
+    if not isinstance(jobs, Sequence):
+        raise InvalidWorkflow(f"several jobs are a list of them, or a dict by name, and no {type(jobs).__name__}")
+    return {str(nth): job for nth, job in enumerate(jobs)}
+
+
+def node_of(step: Step[Any], needs: Iterable[str], position: int) -> Node:
+    """A step as it is stored beside its job: a group with the deps it was given, all others with all they wait for."""
+    deps = step.deps if step.is_group else tuple(needs)
+    return Node(step.name, step.job.id, deps, position, step.job.worker, *step.flags, step.parent)
+
+
+def edges_of(step: Step[Any], needs: Mapping[str, Flags], steps: Mapping[str, Step[Any]]) -> list[Edge]:
+    """What a step waits for, by the ids of jobs."""
+    return [Edge(step.job.id, steps[dep].job.id, *flags, step.is_group) for dep, flags in needs.items()]
+
+
+def _prefixes(name: str) -> list[str]:
+    """What names of groups would be its parents': a, a/b of a/b/c."""
+    parts = name.split("/")
+    return ["/".join(parts[:end]) for end in range(1, len(parts))]
 
 
 def _flag(what: str, flag: bool) -> bool:
@@ -300,6 +462,22 @@ class StepStatus:
     ignore_cancelled: bool = False
     ignore_discarded: bool = False
     ignore_deleted: bool = False
+    parent: str | None = None  # the name of the group it is in
+    is_group: bool = False  # it gathers others, and nobody runs its job
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStatus:
+    """A group as it stands, with its members at any depth counted by what became of them; groups are not counted."""
+
+    name: str
+    fate: Literal["completed", "cancelled", "discarded", "deleted"] | None  # None while it is unfinished
+    total: int
+    unfinished: int
+    completed: int
+    cancelled: int
+    discarded: int
+    deleted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,3 +513,26 @@ class WorkflowStatus:
     def failed(self) -> tuple[str, ...]:
         """The names of the steps that did not complete, forgiven or not, of those in `steps`."""
         return tuple(step.name for step in self.steps if step.fate not in (None, "completed"))
+
+    @property
+    def groups(self) -> dict[str, GroupStatus]:
+        """The groups in `steps` by name, in order, with their members counted."""
+        counts: dict[str, Counter[str]] = {step.name: Counter() for step in self.steps if step.is_group}
+        parents = {step.name: step.parent for step in self.steps}
+        for step in self.steps:
+            group = None if step.is_group else step.parent
+            while group is not None:
+                counts[group][step.fate or "unfinished"] += 1
+                group = parents[group]
+        return {step.name: _group_status(step, counts[step.name]) for step in self.steps if step.is_group}
+
+    def group(self, name: str) -> GroupStatus:
+        """One of them. Raises StepNotFound."""
+        if name not in (found := self.groups):
+            raise StepNotFound(name)
+        return found[name]
+
+
+def _group_status(group: StepStatus, counts: Counter[str]) -> GroupStatus:
+    fates = ("unfinished", "completed", "cancelled", "discarded", "deleted")
+    return GroupStatus(group.name, group.fate, counts.total(), *(counts[fate] for fate in fates))

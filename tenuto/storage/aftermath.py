@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from tenuto.job import AVAILABLE, CANCELLED, DISCARDED
+from tenuto.job import AVAILABLE, CANCELLED, COMPLETED, DISCARDED, SUSPENDED
 from tenuto.storage.chains import advance, hold_still
 from tenuto.storage.database import Row, Verb, call
 from tenuto.storage.outbox import tell_hooks
@@ -75,30 +75,73 @@ def aftermath(ended: Sequence[Ended], results: Mapping[str, str | None]) -> Verb
         return Settled([], due, [])
     nodes = [{"id": job.id, "state": job.state, "result": _kept(job, results)} for job in steps]
     fates = yield call("settle_nodes", nodes=nodes)
-    due |= yield from _release([job for job in steps if job.has_dependents])
-    finished = yield from count_fates(fates, +1)
-    return Settled([job.id for job in cancelled], due, finished)
+    more, of_groups = yield from _release([job for job in steps if job.has_dependents])
+    finished = yield from count_fates([*fates, *of_groups], +1)
+    return Settled([job.id for job in cancelled], due | more, finished)
+
+
+def complete(groups: Sequence[str]) -> Verb[Settled]:
+    """End those of some groups that wait for nothing more, with all that follows; `ids` are the groups that ended."""
+    if not groups:
+        return Settled([], set(), [])
+    ended, met, fates = yield from _complete(groups)
+    due, more = yield from count_needs(met, +1)
+    finished = yield from count_fates([*fates, *more], +1)
+    return Settled(ended, due, finished)
 
 
 def _kept(job: Ended, results: Mapping[str, str | None]) -> str | None:
     return results.get(job.id) if job.state == "completed" else None
 
 
-def _release(heads: Sequence[Ended]) -> Verb[set[str]]:
-    """Meet the edges behind `heads` and release whom that was the last need of; the queues they became due in."""
+def _release(heads: Sequence[Ended]) -> Verb[tuple[set[str], list[Row]]]:
+    """Meet the edges behind `heads` and release whom that was the last need of; the answer is `count_needs`'."""
     if not heads:
-        return set()
+        return set(), []
     met = yield call("meet", ended=[{"id": job.id, "state": job.state} for job in heads])
     return (yield from count_needs(met, +1))
 
 
-def count_needs(edges: Sequence[Row], sign: int) -> Verb[set[str]]:
-    """Count met edges off what their jobs wait for, or on with a `sign` of -1; the queues in which one became due."""
-    if not edges:
-        return set()
-    counts = Counter(row[0] for row in edges)
-    rows = yield call("release", counts=[{"id": id, "met": sign * counts[id]} for id in sorted(counts)])
-    return {queue for _, state, queue in rows if sign > 0 and state == AVAILABLE}
+def count_needs(edges: Sequence[Row], sign: int) -> Verb[tuple[set[str], list[Row]]]:
+    """Count met edges off what their jobs wait for, or on with a `sign` of -1, and go on through groups.
+
+    A group that waits for nothing more completes here, and one that had completed waits again. The answer is the queues
+    in which a job became due, and the (workflow_id, fate) pairs of such groups, to be counted with that sign.
+    """
+    due: set[str] = set()
+    fates: list[Row] = []
+    while edges:
+        counts = Counter(row[0] for row in edges)
+        rows = yield call("release", counts=[{"id": id, "met": sign * counts[id]} for id in sorted(counts)])
+        due |= {queue for _, state, queue, *_ in rows if sign > 0 and state == AVAILABLE}
+        groups = [id for id, state, _, is_group, left in rows if is_group and _has_turned(state, left, sign)]
+        edges = []
+        if groups:
+            _, edges, more = yield from (_complete(groups) if sign > 0 else _reopen(groups))
+            fates += more
+    return due, fates
+
+
+def _has_turned(state: str, left: int, sign: int) -> bool:
+    return state == SUSPENDED and left == 0 if sign > 0 else state == COMPLETED
+
+
+def _complete(groups: Sequence[str]) -> Verb[tuple[list[str], list[Row], list[Row]]]:
+    """End groups that wait for nothing more: their ids, the edges that it meets, and the fates that it writes."""
+    ended = yield call("complete_groups", ids=list(groups))
+    fates = yield call("settle_nodes", nodes=[{"id": row[0], "state": row[1], "result": None} for row in ended])
+    heads = [{"id": row[0], "state": row[1]} for row in ended if row[4]]
+    met = (yield call("meet", ended=heads)) if heads else []
+    return [row[0] for row in ended], met, fates
+
+
+def _reopen(groups: Sequence[str]) -> Verb[tuple[list[str], list[Row], list[Row]]]:
+    """Let groups wait again: their ids, the edges that are met no more, and the fates that it takes back."""
+    yield call("reopen_groups", ids=list(groups))
+    fates = yield call("fates", ids=list(groups))
+    yield call("revive_nodes", ids=list(groups), keep_results=True)
+    unmet = yield call("unmeet", ids=list(groups))
+    return list(groups), unmet, fates
 
 
 def count_fates(fates: Sequence[Row], sign: int) -> Verb[list[Finished]]:

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 from tenuto import codec
 from tenuto.errors import CodecError, InvalidRequest
 from tenuto.failure import failures
+from tenuto.graph import GROUP
 from tenuto.job import check_name
 from tenuto.storage.database import Row, Verb, call, last
 from tenuto.storage.steer import Filter, check_limit
@@ -129,6 +130,7 @@ def _step(row: Row) -> dict[str, Any]:
         attempted_at,
         finished_at,
         *ignored,
+        parent,
     ) = row
     told = failures(errors) if errors else ()
     return {
@@ -144,6 +146,8 @@ def _step(row: Row) -> dict[str, Any]:
         "error": told[-1] if told else None,
         "attempted_at": attempted_at,
         "finished_at": finished_at,
+        "parent": parent,
+        "is_group": worker == GROUP,
         **dict(zip(("ignore_cancelled", "ignore_discarded", "ignore_deleted"), map(bool, ignored), strict=True)),
     }
 

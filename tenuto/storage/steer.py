@@ -20,7 +20,7 @@ from tenuto.job import (
     id_of,
 )
 from tenuto.sizes import ARGS_MOST, META_MOST
-from tenuto.storage.aftermath import Ended, Settled, aftermath, count_fates, count_needs, reach
+from tenuto.storage.aftermath import Ended, Settled, aftermath, complete, count_fates, count_needs, reach
 from tenuto.storage.chains import reopen
 from tenuto.storage.database import Verb, call, last
 from tenuto.storage.outbox import tell_hooks
@@ -141,7 +141,8 @@ def retry(ids: Sequence[str], *, keep_results: bool = False, strict: bool = True
 
     A step's workflow lives again, and steps behind it that wait, or are retried with it or later, wait for it once
     more. Stored results of what is retried are cleared unless `keep_results`. A step with a need that ended without
-    meeting it is passed over, or with `strict` refused as NeedsUnmet, and then nothing is changed; so is a job whose
+    meeting it is passed over, or with `strict` refused as NeedsUnmet, and then nothing is changed. A group waits for
+    its members again, and completes at once where all of them have ended well. Refused is also a job whose
     unique key another holds, as UniqueConflict. A link waits for its turn, by the number it has, where another one
     holds its chain.
     """
@@ -154,15 +155,17 @@ def retry(ids: Sequence[str], *, keep_results: bool = False, strict: bool = True
     done = {row[0] for row in rows}
     if strict and len(done) < len(ids):
         yield from _refuse_unmet([id for id in ids if id not in done])
-    yield from reopen((key, seq) for *_, key, seq in rows)
+    yield from reopen((row[3], row[4]) for row in rows)
     steps = [row[0] for row in rows if row[2] is not None]
     if steps:
         fates = yield call("fates", ids=steps)
         yield call("revive_nodes", ids=steps, keep_results=keep_results)
         unmet = yield call("unmeet", ids=steps)
-        yield from count_needs(unmet, -1)
-        yield from count_fates(fates, -1)
-    return Steered(list(done), [], Settled(list(done), {row[1] for row in rows}, []))
+        _, of_groups = yield from count_needs(unmet, -1)
+        yield from count_fates([*fates, *of_groups], -1)
+    after = yield from complete([row[0] for row in rows if row[5]])
+    due = {row[1] for row in rows if not row[5]} | after.due
+    return Steered(list(done), [], Settled(list(done), due, after.finished))
 
 
 def _refuse_unmet(ids: Sequence[str]) -> Verb[None]:

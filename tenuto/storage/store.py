@@ -25,6 +25,7 @@ from tenuto.sizes import ARGS_MOST, META_MOST
 from tenuto.storage.aftermath import BAD, Ended, Settled, aftermath, reach
 from tenuto.storage.chains import as_link, in_line
 from tenuto.storage.database import LostRace, Row, Verb, call, last
+from tenuto.storage.nodes import CHUNK, complete_new, lay
 from tenuto.storage.outbox import tell_acked
 from tenuto.storage.overdue import deadline_of
 from tenuto.storage.unique import behind_holders, holders, in_order
@@ -32,7 +33,6 @@ from tenuto.tagged import holds_same, read_sealed
 
 AnyJob: TypeAlias = Job[Any, Any]
 
-CHUNK: Final = 5000  # rows in one document
 CHUNK_WEIGHT: Final = 32_000_000  # characters of args in one document, which the database unpacks in memory
 
 CANCELLED_BY_OPERATOR: Final = entry("cancel", "Cancel", "cancelled by an operator", "")
@@ -76,11 +76,9 @@ def enqueue_workflow(
     for job, now in zip(jobs, stored, strict=True):
         if now.existing:
             raise JobMismatch(job.id) if now.id == job.id else UniqueConflict(job.id, now.id)
-    for part in _chunks(nodes):
-        yield call("enqueue_nodes", workflow_id=head.id, nodes=[_node(node) for node in part])
-    for some in _chunks(edges):
-        yield call("enqueue_edges", edges=[edge._asdict() for edge in some])
-    return stored
+    yield from lay(head.id, nodes, edges)
+    ended = yield from complete_new(stored)
+    return (yield from _as_they_are(stored)) if ended.ids else stored
 
 
 def _existing(jobs: Sequence[AnyJob], documents: Sequence[Mapping[str, Any]] = ()) -> Verb[dict[str, AnyJob]]:
@@ -99,7 +97,7 @@ def _existing_workflow(id: str, jobs: Sequence[AnyJob], nodes: Sequence[Node]) -
     """The jobs as they are stored; one that has been pruned or deleted shows its fate. Raises WorkflowMismatch."""
     rows = yield call("steps", workflow_id=id, after=-1, max=len(nodes) + 1)
     fates = {row[1]: row[5] for row in rows}
-    if {(row[0], row[1]) for row in rows} != {(node.name, node.job_id) for node in nodes}:
+    if {(row[0], row[1]) for row in rows if row[2] <= len(nodes)} != {(node.name, node.job_id) for node in nodes}:
         raise WorkflowMismatch(id)
     known = yield from _existing(jobs)
     return [known.get(job.id) or job.replace(state=STATES.get(fates[job.id], CANCELLED), existing=True) for job in jobs]
@@ -155,10 +153,6 @@ def _document(job: AnyJob) -> dict[str, Any]:
     return document
 
 
-def _node(node: Node) -> dict[str, Any]:
-    return {**node._asdict(), "deps": codec.encode(list(node.deps))}
-
-
 def _stored(job: AnyJob, row: Row) -> AnyJob:
     _, state, inserted_at, scheduled_at = row
     known = {"inserted_at": inserted_at, "scheduled_at": scheduled_at, "schedule_in": None}
@@ -171,8 +165,10 @@ def micros(length: timedelta | None) -> int | None:
     return None if length is None else length // _MICROSECOND
 
 
-def _chunks(rows: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    return (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+def _as_they_are(jobs: Sequence[AnyJob]) -> Verb[list[AnyJob]]:
+    """Jobs with the states that they have by now."""
+    found = {row[0]: row[1] for row in (yield call("fetch", ids=[job.id for job in jobs]))}
+    return [job.replace(state=STATES[found[job.id]]) for job in jobs]
 
 
 # ── claim ─────────────────────────────────────────────────────────────────────────────────────────

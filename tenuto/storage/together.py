@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 from tenuto.errors import StorageUnavailable
 from tenuto.storage import store
 from tenuto.storage.database import Database
+from tenuto.storage.nodes import CHUNK
 
 FEW: Final = 500  # jobs; whoever stores more at once has a batch already
 LANES: Final = 2  # stores under way at once: while one hangs, the other goes on
@@ -61,7 +62,7 @@ class Together:
         ids: set[str] = set()
         while self._waiting:
             new = {job.id for job in self._waiting[0].jobs}
-            if taken and (len(ids) + len(new) > store.CHUNK or not ids.isdisjoint(new)):
+            if taken and (len(ids) + len(new) > CHUNK or not ids.isdisjoint(new)):
                 break
             ids |= new
             taken.append(self._waiting.popleft())

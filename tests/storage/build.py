@@ -14,6 +14,7 @@ from tenuto.job import AVAILABLE, SUSPENDED, Job
 from tenuto.outcome import Ack, Outcome, settle
 from tenuto.storage import aftermath, reading, store, upkeep
 from tenuto.storage.database import Database, Verb, call
+from tenuto.workflow import Workflow
 
 AnyJob = Job[Any, Any]
 
@@ -83,14 +84,26 @@ def graph(
     needed = {dep for named in needs.values() for dep in named}
     jobs = {step: _step(id, step, needs[step], step in needed, options) for step in deps}
     nodes = [
-        Node(step, jobs[step].id, needs[step], position, "worker", **flags[step]) for position, step in enumerate(deps)
+        Node(step, jobs[step].id, needs[step], position, "worker", *_said(flags[step]))
+        for position, step in enumerate(deps)
     ]
     edges = [Edge(jobs[step].id, jobs[dep].id, **flags[step]) for step in deps for dep in needs[step]]
     return Flow(id, name, jobs, nodes, edges)
 
 
+def grouped(flow: Workflow) -> Flow:
+    """A workflow with groups, as storage takes it."""
+    rows = flow.rows()
+    return Flow(flow.id, flow.name, dict(zip(flow.step_names, rows.jobs, strict=True)), rows.nodes, rows.edges)
+
+
 def _flags(endings: str) -> dict[str, bool]:
     return {f"ignore_{ending}": ending in endings.split() for ending in ENDINGS}
+
+
+def _said(flags: Mapping[str, bool]) -> tuple[bool, bool, bool]:
+    cancelled, discarded, deleted = flags.values()
+    return cancelled, discarded, deleted
 
 
 def _step(workflow_id: str, step: str, needs: Sequence[str], is_needed: bool, options: Mapping[str, Any]) -> AnyJob:

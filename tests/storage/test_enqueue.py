@@ -10,6 +10,7 @@ from tenuto.errors import JobMismatch, StorageRejected
 from tenuto.graph import Head
 from tenuto.job import AVAILABLE, SCHEDULED, SUSPENDED, Job
 from tenuto.storage import reading, steer, store
+from tenuto.storage.nodes import CHUNK
 from tests.storage.build import MINUTE, NOON, SECOND, diamond, graph, is_stored, plain, stored, workflow_of
 
 
@@ -32,7 +33,7 @@ async def test_an_order_is_kept_when_some_are_stored_already(clock):
 
 
 async def test_more_jobs_than_one_document_holds_are_stored(clock):
-    jobs = plain(store.CHUNK + 1)
+    jobs = plain(CHUNK + 1)
 
     answer = await clock.run(store.enqueue, jobs)
 

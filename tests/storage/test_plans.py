@@ -113,7 +113,9 @@ def examiner(fresh_url: str) -> Iterator[Examiner]:
         examiner.close()
 
 
-@pytest.mark.parametrize("part", ["plain", "limited", "release", "cascade", "gate", "rescue", "deadlines", "chains"])
+@pytest.mark.parametrize(
+    "part", ["plain", "limited", "release", "groups", "cascade", "gate", "rescue", "deadlines", "chains"]
+)
 def test_no_statement_is_a_loop_of_loops_when_the_house_was_idle_as_statistics_were_taken(examiner: Examiner, part):
     _idle_house(examiner)
 

@@ -14,7 +14,8 @@ from tenuto.outcome import DONE, GATED, Discard, Outcome, Record, settle
 from tenuto.storage import crons, limited, overdue, reading, relays, steer, store, upkeep, upstream
 from tenuto.storage.crons import Declared
 from tenuto.storage.database import Verb, last
-from tests.storage.build import DAY, NOON, AnyJob, Flow, graph, new_id
+from tenuto.workflow import Workflow
+from tests.storage.build import DAY, NOON, AnyJob, Flow, graph, grouped, new_id
 from tests.storage.examine import Examiner
 
 TTL = timedelta(hours=1)
@@ -106,7 +107,16 @@ class Work:
         self.plain()
         self.behind()
         self.limited()
-        parts = (self.release, self.many_workflows, self.cascade, self.gate, self.steer, self.hooks, self.unique)
+        parts = (
+            self.release,
+            self.groups,
+            self.many_workflows,
+            self.cascade,
+            self.gate,
+            self.steer,
+            self.hooks,
+            self.unique,
+        )
         for part in (*parts, self.relays, self.upkeep, self.cron, self.deadlines):
             part()
         self.chains()
@@ -192,6 +202,18 @@ class Work:
         behind = self._claim(flow["p0"].queue)
         self.examiner.run(upstream.needs, behind)
         self._ack(behind, DONE)
+
+    def groups(self) -> None:
+        """As many groups as the batch has jobs, each in another one, with a step behind it; a member runs again."""
+        queue, flow = next(self._queues), Workflow()
+        for n in range(self.batch):
+            inner = Workflow()
+            inner.add_many("in", [Job("w", queue=queue)])
+            flow.add(f"z{n}", Job("w", queue=queue), deps=flow.add_workflow(f"g{n}", inner))
+        self.examiner.run(grouped(flow).enqueue)
+        jobs = self._claim(queue)
+        self._ack(jobs, DONE)
+        self.examiner.run(steer.retry, [job.id for job in jobs])
 
     def many_workflows(self) -> None:
         """As many workflows as the batch has jobs, finished by one ack."""

@@ -5,7 +5,7 @@
 -- plan:  -
 select worker as id, count(*)::text as detail
 from {schema}.jobs
-where state not in ('completed', 'cancelled', 'discarded')
+where state not in ('completed', 'cancelled', 'discarded') and worker <> 'tenuto.group'
 group by worker
 order by worker
 limit 1000

@@ -3,7 +3,8 @@
 -- out:   -
 -- lock:  none but the new rows
 -- plan:  -
-insert into {schema}.edges (job_id, needs_id, ignore_cancelled, ignore_discarded, ignore_deleted)
-select job_id, needs_id, ignore_cancelled, ignore_discarded, ignore_deleted
+insert into {schema}.edges (job_id, needs_id, ignore_cancelled, ignore_discarded, ignore_deleted, of_group, met)
+select job_id, needs_id, ignore_cancelled, ignore_discarded, ignore_deleted, of_group, met
 from jsonb_to_recordset(%(edges)s::jsonb) as e (
-    job_id uuid, needs_id uuid, ignore_cancelled boolean, ignore_discarded boolean, ignore_deleted boolean)
+    job_id uuid, needs_id uuid, ignore_cancelled boolean, ignore_discarded boolean, ignore_deleted boolean,
+    of_group boolean, met boolean)

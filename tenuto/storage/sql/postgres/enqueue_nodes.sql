@@ -4,9 +4,11 @@
 -- lock:  none but the new rows
 -- plan:  -
 insert into {schema}.workflow_nodes (
-    workflow_id, name, job_id, position, worker, deps, ignore_cancelled, ignore_discarded, ignore_deleted)
+    workflow_id, name, job_id, position, worker, deps, ignore_cancelled, ignore_discarded, ignore_deleted,
+    parent)
 select
-    %(workflow_id)s::uuid, name, job_id, position, worker, deps, ignore_cancelled, ignore_discarded, ignore_deleted
+    %(workflow_id)s::uuid, name, job_id, position, worker, deps, ignore_cancelled, ignore_discarded, ignore_deleted,
+    parent
 from jsonb_to_recordset(%(nodes)s::jsonb) as n (
     name text, job_id uuid, position int, worker text, deps text, ignore_cancelled boolean,
-    ignore_discarded boolean, ignore_deleted boolean)
+    ignore_discarded boolean, ignore_deleted boolean, parent text)

@@ -1,6 +1,6 @@
 -- reach: lock, in id order and as one set, every job that the ending of :ids may change: these jobs, those
---        behind them, in their chains too, and behind the :bad ones (or ones an operator cancelled) everything a
---        cascade may reach.
+--        behind them, in their chains too, through groups, which may complete by it, and behind the :bad ones (or ones
+--        an operator cancelled) everything a cascade may reach.
 --        The arrays and the `offset 0` hold the planner to the indexes, whatever it believes of the tables.
 -- in:    ids uuid[], bad uuid[], patience text
 -- out:   id uuid, chain_key text
@@ -23,10 +23,19 @@ doomed (id) as (
 ending (id) as (
     select unnest(%(ids)s::uuid[]) union select id from doomed
 ),
+behind (id, is_group) as (
+    select e.job_id, e.of_group from {schema}.edges e where e.needs_id = any(array(select id from ending))
+    union
+    select e.job_id, e.of_group
+    from behind b
+    cross join lateral (
+        select e.job_id, e.of_group from {schema}.edges e where b.is_group and e.needs_id = b.id offset 0
+    ) e
+),
 reached (id) as (
     select id from ending
     union
-    select e.job_id from {schema}.edges e where e.needs_id = any(array(select id from ending))
+    select id from behind
     union
     select (
         select n.id

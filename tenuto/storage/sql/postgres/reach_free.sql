@@ -20,10 +20,19 @@ doomed (id) as (
 ending (id) as (
     select unnest(%(ids)s::uuid[]) union select id from doomed
 ),
+behind (id, is_group) as (
+    select e.job_id, e.of_group from {schema}.edges e where e.needs_id = any(array(select id from ending))
+    union
+    select e.job_id, e.of_group
+    from behind b
+    cross join lateral (
+        select e.job_id, e.of_group from {schema}.edges e where b.is_group and e.needs_id = b.id offset 0
+    ) e
+),
 reached (id) as (
     select id from ending
     union
-    select e.job_id from {schema}.edges e where e.needs_id = any(array(select id from ending))
+    select id from behind
     union
     select (
         select n.id

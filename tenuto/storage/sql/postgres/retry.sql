@@ -2,12 +2,13 @@
 --        is suspended until then; one with a need that has ended otherwise is left as it is. A link that does not hold
 --        its chain waits for its turn. What they recorded is gone, unless results are kept.
 -- in:    ids uuid[], keep_results boolean, now timestamptz
--- out:   id uuid, queue text, workflow_id uuid, chain_key text, chain_seq bigint
+-- out:   id uuid, queue text, workflow_id uuid, chain_key text, chain_seq bigint, is_group boolean
 -- lock:  the jobs are locked already, by reach
 -- plan:  jobs_pkey
 with t as materialized (select coalesce(%(now)s::timestamptz, clock_timestamp()) as now)
 update {schema}.jobs j
 set state = case
+        when j.worker = 'tenuto.group' then 'suspended'  -- and completed at once, where it waits for nothing
         when j.chain_key is null and j.waiting_on = 0 then 'available'
         when exists (select 1 from {schema}.chains c where c.key = j.chain_key and c.held_by = j.id) then 'available'
         else 'suspended'
@@ -37,4 +38,4 @@ where j.id = any(%(ids)s::uuid[])
         left join {schema}.jobs n on n.id = e.needs_id
         where e.job_id = j.id and not e.met and coalesce(n.state in ('completed', 'cancelled', 'discarded'), true)
     )))
-returning j.id, j.queue, j.workflow_id, j.chain_key, j.chain_seq
+returning j.id, j.queue, j.workflow_id, j.chain_key, j.chain_seq, j.worker = 'tenuto.group' as is_group

@@ -5,7 +5,7 @@
 -- plan:  -
 select worker as id, cast(count(*) as text) as detail
 from jobs
-where state not in ('completed', 'cancelled', 'discarded')
+where state not in ('completed', 'cancelled', 'discarded') and worker <> 'tenuto.group'
 group by worker
 order by worker
 limit 1000

@@ -2,7 +2,7 @@
 --        is suspended until then; one with a need that has ended otherwise is left as it is. A link that does not hold
 --        its chain waits for its turn. What they recorded is gone, unless results are kept.
 -- in:    ids uuid[], keep_results boolean, now timestamptz
--- out:   id uuid, queue text, workflow_id uuid, chain_key text, chain_seq bigint
+-- out:   id uuid, queue text, workflow_id uuid, chain_key text, chain_seq bigint, is_group boolean
 -- lock:  the write lock is held
 -- plan:  sqlite_autoindex_jobs_1
 with t (now) as (
@@ -10,6 +10,7 @@ with t (now) as (
 )
 update jobs
 set state = case
+        when worker = 'tenuto.group' then 'suspended'  -- and completed at once, where it waits for nothing
         when chain_key is null and waiting_on = 0 then 'available'
         when exists (select 1 from chains c where c.key = jobs.chain_key and c.held_by = jobs.id) then 'available'
         else 'suspended'
@@ -39,4 +40,4 @@ where id in (select value from json_each(:ids))
         left join jobs n on n.id = e.needs_id
         where e.job_id = jobs.id and not e.met and coalesce(n.state in ('completed', 'cancelled', 'discarded'), 1)
     )))
-returning id, queue, workflow_id, chain_key, chain_seq
+returning id, queue, workflow_id, chain_key, chain_seq, worker = 'tenuto.group' as is_group
