@@ -97,6 +97,11 @@ class WorkflowHandle(_Face[handles.WorkflowHandle]):
     status = _waiting(handles.WorkflowHandle.status)
     wait = _waiting(handles.WorkflowHandle.wait)
     result = _waiting(handles.WorkflowHandle.result)
+    cancel = _waiting(handles.WorkflowHandle.cancel)
+    retry = _waiting(handles.WorkflowHandle.retry)
+    delete = _waiting(handles.WorkflowHandle.delete)
+    update = _waiting(handles.WorkflowHandle.update)
+    job = _waiting(handles.WorkflowHandle.job)
 
 
 class QueueHandle(_Face[handles.QueueHandle]):
@@ -526,6 +531,17 @@ def store_result(value: Any) -> None:
     if _is_on_a_loop():
         raise WouldDeadlock("an async job cannot wait here; use `await results.store_result(value)`")
     Loop(loop).wait(results.store_result(value))
+
+
+def workflow_context() -> dict[str, Any]:
+    """What the running step's workflow tells all of its steps: `results.workflow_context` for a plain function.
+
+    Raises as that one does, and WouldDeadlock in an `async def`.
+    """
+    loop = current("blocking.workflow_context()").loop
+    if _is_on_a_loop():
+        raise WouldDeadlock("an async job cannot wait here; use `await results.workflow_context()`")
+    return Loop(loop).wait(results.workflow_context())
 
 
 def recorded(job: Job[Any, Any] | UUID | str) -> Any:

@@ -23,6 +23,7 @@ class Needs:
     deferred: bool = False  # results were too large to come along, and are to be read before it starts
     sealed: dict[str, tuple[str, str]] = field(default_factory=dict)  # the job and worker of results to be opened
     closed: dict[str, Exception] = field(default_factory=dict)  # why those stay sealed that could not be
+    context: str | None = None  # what its workflow tells all of its steps, once that was read
 
 
 NONE: Final = Needs()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tenuto.errors import CycleFound, UnknownDependency
 
@@ -15,6 +15,9 @@ class Head(NamedTuple):
 
     id: str
     name: str | None = None
+    on_finished: Any = None  # the job that its end enqueues
+    context: str | None = None  # what all of its steps may read
+    is_unique: bool = False  # whether it is the only unfinished one of its name
 
 
 class Node(NamedTuple):
