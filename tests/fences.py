@@ -550,6 +550,27 @@ FENCES = [
         "pass",
         "tests/edges/test_blocking_processes.py::test_a_child_holds_no_connection_of_a_parent_that_died",
     ),
+    Fence(
+        "A workflow's end enqueues its job, and nothing before does",
+        "storage/aftermath.py",
+        r"ended = \[row for row in rows if row\[2\] == \"finished\"\]",
+        "ended = rows",
+        "tests/stories/test_steering.py::test_a_workflow_is_cancelled_whole_and_finishes_once",
+    ),
+    Fence(
+        "Of retries at once one brings a workflow back",
+        f"{SQL}/retry.sql",
+        r"and (j\.)?state in \('scheduled', 'retryable', 'completed', 'cancelled', 'discarded'\)",
+        "and true",
+        "tests/stories/test_steering.py::test_of_retries_at_once_one_makes_the_new_run",
+    ),
+    Fence(
+        "Of unique workflows of one name one is unfinished",
+        f"{SQL}/schema/0005_steering.sql",
+        r"create unique index workflows_unique",
+        "create index workflows_unique",
+        "tests/stories/test_steering.py::test_of_twenty_who_enqueue_at_once_one_is_the_first",
+    ),
 ]
 
 
