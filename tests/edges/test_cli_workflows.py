@@ -148,7 +148,7 @@ async def test_a_step_or_a_workflow_that_is_not_there_is_told(app, ask):
     unknown = await ask("workflows", "cancel", flow.id, "chck")
     stuck = await ask("workflows", "retry", flow.id, "send")
 
-    assert (unknown.code, stuck.code) == (1, 1)
+    assert (unknown.code, stuck.code) == (2, 2)
     assert "no step named 'chck'" in unknown.err
     assert "step 'send' needs step 'check', which was discarded" in stuck.err
 
