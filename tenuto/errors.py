@@ -35,6 +35,7 @@ TenutoError
 ├── Refused                 a verb that would break a promise
 │   ├── JobMismatch, WorkflowMismatch   the same id again, with another content
 │   ├── UniqueConflict          another job holds the unique key that this one needs
+│   ├── WorkflowFinished, JobEnded      a signal for what has ended already
 │   ├── NeedsUnmet              a step whose own need ended badly cannot be retried alone
 │   ├── EmptyFilter             a filter that names nothing would mean everything
 │   ├── InvalidRequest          what is asked of jobs, workflows or queues cannot be: a filter, a limit, slots
@@ -457,6 +458,23 @@ class NeedsUnmet(Refused):
     def __init__(self, job_id: str) -> None:
         super().__init__(f"job {job_id} waits for steps that did not end well; retry those first")
         self.job_id = job_id
+
+
+class WorkflowFinished(Refused):
+    """The workflow has finished, and takes nothing more; a retry of a step makes it live again."""
+
+    def __init__(self, workflow_id: str) -> None:
+        super().__init__(f"workflow {workflow_id} has finished; retry one of its steps, and it lives again")
+        self.workflow_id = workflow_id
+
+
+class JobEnded(Refused):
+    """The job has ended, and hears nothing more; a retry makes it live again."""
+
+    def __init__(self, job_id: str, state: str) -> None:
+        super().__init__(f"job {job_id} is {state}; retry it, and it can be told again")
+        self.job_id = job_id
+        self.state = state
 
 
 class EmptyFilter(Refused):

@@ -300,6 +300,7 @@ class StepStatus:
     ignore_cancelled: bool = False
     ignore_discarded: bool = False
     ignore_deleted: bool = False
+    waits_for: tuple[str, ...] = ()  # signals
 
 
 @dataclass(frozen=True, slots=True)

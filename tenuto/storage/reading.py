@@ -129,6 +129,7 @@ def _step(row: Row) -> dict[str, Any]:
         attempted_at,
         finished_at,
         *ignored,
+        waits_for,
     ) = row
     told = failures(errors) if errors else ()
     return {
@@ -144,6 +145,7 @@ def _step(row: Row) -> dict[str, Any]:
         "error": told[-1] if told else None,
         "attempted_at": attempted_at,
         "finished_at": finished_at,
+        "waits_for": tuple(codec.decode(waits_for)) if waits_for else (),
         **dict(zip(("ignore_cancelled", "ignore_discarded", "ignore_deleted"), map(bool, ignored), strict=True)),
     }
 
