@@ -1,23 +1,35 @@
 """Workflow: steps and their deps, added one by one, and turned into jobs, nodes and edges to be stored."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from datetime import datetime, timedelta
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, Generic, Literal, NamedTuple, Self, TypeAlias, cast
+from typing import Any, Final, Generic, Literal, NamedTuple, Self, TypeAlias, cast
 from uuid import UUID
 
 from uuid_utils import uuid7
 
-from tenuto.definition import storing
-from tenuto.errors import ChainInWorkflow, DuplicateJob, DuplicateStep, EmptyWorkflow, ForeignStep, InvalidWorkflow
+from tenuto.definition import resolve, storing
+from tenuto.errors import (
+    ChainInWorkflow,
+    DuplicateJob,
+    DuplicateStep,
+    EmptyWorkflow,
+    ForeignStep,
+    InvalidArgs,
+    InvalidWorkflow,
+    ModelNotTaken,
+    UnknownWorker,
+)
 from tenuto.features.chain import Chained
 from tenuto.graph import Edge, Head, Node, order
 from tenuto.job import AVAILABLE, IDENTIFIERS, SUSPENDED, Failure, Job, Result, check_name, id_of
+from tenuto.llm.debugging import DEBUG
+from tenuto.llm.review import model_step
 from tenuto.reference import Reference, Waiting, references
 from tenuto.template import FLAGS, parsed, planned, step_as_data
 
@@ -55,6 +67,16 @@ Dep: TypeAlias = str | Enum | Step[Any]
 """A step by its name, by an enum member that has the name as its value, or as `add` gave it back."""
 
 
+class ModelSteps(NamedTuple):
+    """What `fan_out_models` added: a step for each model, by the model or its label, and the one behind them all."""
+
+    models: Mapping[str, Step[Any]]
+    synthesis: Step[Any] | None
+
+
+MODEL: Final = "workflow_model"  # the arg that tells a step its model
+
+
 class Rows(NamedTuple):
     """A workflow as it goes into the database: in the order of adding, with every job ready to be stored."""
 
@@ -71,8 +93,9 @@ class Workflow:
     """Jobs that wait for each other, stored together or not at all.
 
     The three flags forgive deps that did not end well, for every step that does not say otherwise. The id (a
-    UUIDv7 unless one is given) makes it the same workflow, however often it is enqueued. Raises InvalidJob for a name
-    or an id, and InvalidWorkflow for a flag, that cannot be.
+    UUIDv7 unless one is given) makes it the same workflow, however often it is enqueued. `models` tells steps, by their
+    names, which model they are to call: as their arg `workflow_model`. With `debug` a log of its steps is kept.
+    Raises InvalidJob for a name, a model or an id, and InvalidWorkflow for a flag, that cannot be.
     """
 
     def __init__(
@@ -83,12 +106,16 @@ class Workflow:
         ignore_cancelled: bool = False,
         ignore_discarded: bool = False,
         ignore_deleted: bool = False,
+        models: Mapping[str, str] | None = None,
+        debug: bool = False,
     ) -> None:
         self.name = None if name is None else check_name("workflow", name)
         self.id = str(uuid7()) if id is None else id_of(id)
         self.ignore_cancelled = _flag("ignore_cancelled", ignore_cancelled)
         self.ignore_discarded = _flag("ignore_discarded", ignore_discarded)
         self.ignore_deleted = _flag("ignore_deleted", ignore_deleted)
+        self.models: Mapping[str, str] = MappingProxyType(_checked_models(models or {}))
+        self.debug = _flag("debug", debug)
         self._steps: dict[str, Step[Any]] = {}
         self._holders: dict[str, str] = {}  # the step of each job, by id
 
@@ -106,12 +133,14 @@ class Workflow:
 
         It runs after the steps whose results its args hold, too.
         Raises DuplicateStep, DuplicateJob, ForeignStep, ChainInWorkflow, and InvalidWorkflow for what is no fresh Job,
-        no deps or no flag; then nothing was added.
+        no deps or no flag, and ModelNotTaken where `models` names the step and its worker takes no `workflow_model`;
+        then nothing was added.
         """
         name = self._free(_name(name))
+        fresh = self._fresh(name, job)
         step = Step(
             name,
-            self._fresh(name, job),
+            fresh if name not in self.models else _modelled(name, fresh, self.models[name], fresh.id),
             tuple(dict.fromkeys([*self._names(name, deps), *self._referred(name, job)])),
             _flag("ignore_cancelled", self.ignore_cancelled if ignore_cancelled is None else ignore_cancelled),
             _flag("ignore_discarded", self.ignore_discarded if ignore_discarded is None else ignore_discarded),
@@ -121,6 +150,42 @@ class Workflow:
         self._steps[name] = step
         self._holders[job.id] = name
         return step
+
+    def fan_out_models(
+        self,
+        name: str | Enum,
+        job: Job[Any, Any],
+        models: Sequence[str] | Mapping[str, str],
+        deps: Dep | Iterable[Dep] = (),
+        *,
+        synthesize: Job[Any, Any] | None = None,
+        partial: bool = False,
+        ignore_cancelled: bool | None = None,
+        ignore_discarded: bool | None = None,
+        ignore_deleted: bool | None = None,
+    ) -> ModelSteps:
+        """Add the same job once for each model, as the steps `name/model`, told which by their arg `workflow_model`.
+
+        A mapping gives models by labels, which are then the names: so one model can be asked twice. A slash in a name
+        becomes `%2F`. `synthesize` is a job behind all of them, as the step `name_synthesis`, which reads them by
+        `results.get_model_results(name)`; with `partial` it forgives those that end badly. The flags are those of the
+        steps of the models. Raises as `add` does, and ModelNotTaken.
+        """
+        name = _name(name)
+        ends = {"ignore_cancelled": ignore_cancelled, "ignore_discarded": ignore_discarded}
+        flags: dict[str, bool | None] = {**ends, "ignore_deleted": ignore_deleted}
+        labelled = _labelled(models)
+        attempt = self._copied()
+        members = {
+            label: attempt.add(step := model_step(name, label), _modelled(step, job, model), deps, **flags)
+            for label, model in labelled.items()
+        }
+        synthesis = None
+        if synthesize is not None:
+            forgiven = dict.fromkeys(FLAGS, True) if _flag("partial", partial) else {}
+            synthesis = attempt.add(f"{name}_synthesis", synthesize, list(members.values()), **forgiven)
+        self._steps, self._holders = attempt._steps, attempt._holders
+        return ModelSteps(MappingProxyType(members), synthesis)
 
     @property
     def label(self) -> str:
@@ -149,6 +214,9 @@ class Workflow:
         """
         if not self._steps:
             raise EmptyWorkflow
+        for name in self.models:
+            if name not in self._steps:
+                raise InvalidWorkflow(f"models= names {name!r}, and no step has that name")
         return order({name: step.deps for name, step in self._steps.items()})
 
     def rows(self) -> Rows:
@@ -156,7 +224,8 @@ class Workflow:
         self.validate()
         steps = self._steps.values()
         needed = {dep for step in steps for dep in step.deps}
-        identifiers: dict[str, Any] = dict(zip(IDENTIFIERS, (self.id, self.name, self.label), strict=True))
+        identifiers: dict[str, Any] = dict(zip(IDENTIFIERS[:3], (self.id, self.name, self.label), strict=True))
+        identifiers |= {DEBUG: True} if self.debug else {}
         ids = {step.name: step.job.id for step in steps}
         return Rows(
             Head(self.id, self.name),
@@ -167,9 +236,8 @@ class Workflow:
 
     def stored(self, jobs: Mapping[str, Job[Any, Any]]) -> Self:
         """The same workflow with its jobs as they were stored, by the names of their steps."""
-        same = copy(self)
+        same = self._copied()
         same._steps = {name: changed(step, job=jobs[name]) for name, step in self._steps.items()}
-        same._holders = dict(self._holders)
         return same
 
     # ── as data ──
@@ -181,7 +249,7 @@ class Workflow:
         workers. Raises InvalidWorkflow where they are sealed already.
         """
         name = {} if self.name is None else {"name": self.name}
-        flags = {flag: True for flag in FLAGS if getattr(self, flag)}
+        flags = {flag: True for flag in (*FLAGS, "debug") if getattr(self, flag)}
         steps = {name: step_as_data(step.job, step.deps, self._own_flags(step)) for name, step in self._steps.items()}
         return {**name, **flags, "steps": steps}
 
@@ -197,7 +265,7 @@ class Workflow:
         """
         id = str(uuid7())
         plan = planned(document, params, id)
-        flow = cls(plan.name, id=id, **plan.flags)
+        flow = cls(plan.name, id=id, **cast("Any", plan.flags))
         for step in plan.steps:
             flow.add(step.name, step.job, step.deps, **step.flags)
         return flow
@@ -209,6 +277,11 @@ class Workflow:
 
     def __repr__(self) -> str:
         return f"<Workflow {self.label!r} of {len(self._steps)} steps>"
+
+    def _copied(self) -> Self:
+        same = copy(self)
+        same._steps, same._holders = dict(self._steps), dict(self._holders)
+        return same
 
     def _own_flags(self, step: Step[Any]) -> dict[str, bool]:
         """Those of its flags that are not its workflow's."""
@@ -272,6 +345,47 @@ def _flag(what: str, flag: bool) -> bool:
     if not isinstance(flag, bool):
         raise InvalidWorkflow(f"{what}={flag!r:.80} is neither True nor False")
     return flag
+
+
+# ── models ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _modelled(step: str, job: Job[Any, Result], model: str, id: str | None = None) -> Job[Any, Result]:
+    """The job, made anew with its model among its args. Raises ModelNotTaken."""
+    if type(job.args) not in (dict, Waiting):
+        raise ModelNotTaken(step, job.worker, "its args are no dict")
+    args: dict[str, Any] = {**job.args, MODEL: model}
+    try:
+        return resolve(job.worker).new(args, job.replace(state=AVAILABLE), id)
+    except InvalidArgs as refused:
+        raise ModelNotTaken(step, job.worker, refused.problems[0][1]) from None
+    except UnknownWorker:
+        raise ModelNotTaken(step, job.worker, "no worker of that name is registered here") from None
+
+
+def _checked_models(models: Any) -> dict[str, str]:
+    if not isinstance(models, Mapping):
+        raise InvalidWorkflow("models= takes names of models by the names of steps")
+    given = cast("Any", models)
+    return {_name(step): check_name("model", model) for step, model in given.items()}
+
+
+def _labelled(models: Any) -> dict[str, str]:
+    """Models by their labels. Raises InvalidWorkflow for none, and DuplicateStep for one that is named twice."""
+    if isinstance(models, Mapping):
+        found = _checked_models(models)
+    elif isinstance(models, str) or not isinstance(models, Iterable):
+        raise InvalidWorkflow("models are names of models in a list, or by labels of yours")
+    else:
+        given = cast("Any", models)
+        listed = [check_name("model", model) for model in given]
+        found = dict(zip(listed, listed, strict=True))
+        if len(found) < len(listed):
+            twice = next(model for model in listed if listed.count(model) > 1)
+            raise InvalidWorkflow(f"model {twice!r} is named twice; give models by labels to ask one twice")
+    if not found:
+        raise InvalidWorkflow("there is no model to ask")
+    return found
 
 
 def _name(name: Any) -> str:
