@@ -1,6 +1,6 @@
 """Tenuto: durable jobs and workflows on SQLite or PostgreSQL."""
 
-from tenuto import results, telemetry
+from tenuto import llm, results, telemetry
 from tenuto.answer import Answer, Cancelled, Completed, Discarded, Failed, Gone, Snoozed, TimedOut, TooLarge
 from tenuto.app import Tenuto
 from tenuto.borrowing import complete_in
@@ -17,6 +17,7 @@ from tenuto.function import job
 from tenuto.hooking import attach_hook, detach_hook
 from tenuto.job import Failure, Job, JobState
 from tenuto.limits import Limits, Queue, Rate
+from tenuto.llm import Debugging, Price, Usage, record_usage
 from tenuto.outcome import Cancel, Discard, Record, Snooze
 from tenuto.relay import Relay
 from tenuto.signals import Received, wait_for_signal
@@ -33,6 +34,7 @@ __all__ = [
     "Chain",
     "Completed",
     "Deadline",
+    "Debugging",
     "Discard",
     "Discarded",
     "Encrypted",
@@ -45,6 +47,7 @@ __all__ = [
     "JobState",
     "KeyRing",
     "Limits",
+    "Price",
     "Queue",
     "Rate",
     "Received",
@@ -61,6 +64,7 @@ __all__ = [
     "TimedOut",
     "TooLarge",
     "Unique",
+    "Usage",
     "Worker",
     "Workflow",
     "WorkflowStatus",
@@ -70,6 +74,8 @@ __all__ = [
     "current_job",
     "detach_hook",
     "job",
+    "llm",
+    "record_usage",
     "results",
     "telemetry",
     "wait_for_signal",

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ParamSpec, Self, TypeAlias, TypeVar, overload
+from typing import Any, Self, TypeAlias, TypeVar, overload
 from uuid import UUID
 
 from tenuto.address import open_database
@@ -12,7 +12,9 @@ from tenuto.config import Config
 from tenuto.desk import Desk
 from tenuto.errors import ConfigError
 from tenuto.job import AVAILABLE, Duration, Job, seconds
+from tenuto.ledger import Ledger
 from tenuto.limits import Queue
+from tenuto.llm import Debugging, Pricing
 from tenuto.options import as_jobs
 from tenuto.relay import Relay, Waiting, awaited_jobs
 from tenuto.runtime.crew import Crew
@@ -28,7 +30,6 @@ from tenuto.storage.database import Hint
 from tenuto.storage.together import Together
 from tenuto.workflow import Workflow
 
-P = ParamSpec("P")
 T = TypeVar("T")
 J = TypeVar("J", bound=Job[Any, Any])
 AnyJob: TypeAlias = Job[Any, Any]
@@ -61,6 +62,9 @@ class Tenuto(Desk):
         listen_url: str | None = None,
         executors: Executors | None = None,
         sizes: Sizes | Mapping[str, int] | None = None,
+        pricing: Pricing | None = None,
+        keep_usage: Duration | None = None,
+        debugging: Debugging | None = None,
     ) -> None:
         given = {key: value for key, value in locals().items() if key not in ("self", "__class__", "executors")}
         self.executors = check_executors(executors or {})
@@ -78,6 +82,7 @@ class Tenuto(Desk):
         self._node = Node(self.database, config.node, config.lease)
         self._notifier = Notifier(self._node, listens=config.listen)
         self.waiting = Waiting(self.database, self._notifier, self._check_open)
+        self.ledger = Ledger(self.database, config.debugging, self._check_open)
         self.cron.set_up(config.cron, self.database, self._notifier)
 
     def configure(self, **settings: Any) -> None:
@@ -186,16 +191,7 @@ class Tenuto(Desk):
         return await self.database.migrate(upkeep.migrate, numbers, only_empty=only_empty)
 
     async def _work_on(self, queues: Mapping[str, int | Queue]) -> None:
-        config = self.config
-        self._crew = Crew(
-            self,
-            self._node,
-            self._notifier,
-            self.cron.entries,
-            grace=config.grace,
-            keep_jobs=config.keep_jobs,
-            keep_workflows=config.keep_workflows,
-        )
+        self._crew = Crew(self, self._node, self._notifier, self.cron.entries)
         await self._crew.start(queues)
 
     # ── enqueue ──

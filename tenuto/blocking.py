@@ -29,6 +29,9 @@ from tenuto.errors import ConfigError, InvalidRequest, NotStarted, WouldDeadlock
 from tenuto.features.recurring import CATCH_UP
 from tenuto.job import Duration, Job, check_name, id_of
 from tenuto.limits import Queue
+from tenuto.llm import recording
+from tenuto.llm.debugging import Debugging
+from tenuto.llm.pricing import Pricing
 from tenuto.runtime.places.elsewhere import Executors
 from tenuto.runtime.signals import STOPPING, stop_signals
 from tenuto.schedule import Work
@@ -105,6 +108,7 @@ class WorkflowHandle(_Face[handles.WorkflowHandle]):
     delete = _waiting(handles.WorkflowHandle.delete)
     update = _waiting(handles.WorkflowHandle.update)
     job = _waiting(handles.WorkflowHandle.job)
+    debug = _waiting(handles.WorkflowHandle.debug)
 
 
 class QueueHandle(_Face[handles.QueueHandle]):
@@ -217,6 +221,9 @@ class Tenuto(_Face[awaited.Tenuto], Front):
         listen_url: str | None = None,
         executors: Executors | None = None,
         sizes: Sizes | Mapping[str, int] | None = None,
+        pricing: Pricing | None = None,
+        keep_usage: Duration | None = None,
+        debugging: Debugging | None = None,
     ) -> None:
         given = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
         self._app = awaited.Tenuto(**given)
@@ -453,6 +460,7 @@ class Tenuto(_Face[awaited.Tenuto], Front):
     counts = _waiting(awaited.Tenuto.counts)
     queues = _waiting(awaited.Tenuto.queues)
     workflows = _waiting(awaited.Tenuto.workflows)
+    costs = _waiting(awaited.Tenuto.costs)
 
     def workflow(self, id: UUID | str) -> WorkflowHandle:
         """One stored workflow: its status, its end, the results of its steps."""
@@ -561,6 +569,32 @@ def wait_for_signal(*names: str | Enum, timeout: Duration | None = None) -> Rece
     if isinstance(answer, Waits):
         raise answer
     return answer
+
+
+def record_usage(
+    model: str, input_tokens: int, output_tokens: int, *, cached_tokens: int = 0, latency: Duration | None = None
+) -> None:
+    """Keep what one request to a model took: `llm.record_usage` for a plain function. Raises as that one does."""
+    wait = _in_plain("record_usage")
+    wait(recording.record_usage(model, input_tokens, output_tokens, cached_tokens=cached_tokens, latency=latency))
+
+
+def log_request(request: Any) -> None:
+    """Keep what the running step is about to ask a model: `llm.log_request` for a plain function."""
+    _in_plain("log_request")(recording.log_request(request))
+
+
+def log_response(response: Any) -> None:
+    """Keep what a model answered the running step: `llm.log_response` for a plain function."""
+    _in_plain("log_response")(recording.log_response(response))
+
+
+def _in_plain(what: str) -> Callable[[Coroutine[Any, Any, None]], None]:
+    """What waits on the loop of the running job. Raises NotInJob, and WouldDeadlock in an `async def`."""
+    loop = current(f"blocking.{what}()").loop
+    if _is_on_a_loop():
+        raise WouldDeadlock(f"an async job cannot wait here; use `await llm.{what}(…)`")
+    return Loop(loop).wait
 
 
 def recorded(job: Job[Any, Any] | UUID | str) -> Any:

@@ -34,6 +34,8 @@ from tenuto.errors import ConfigError, InvalidLimit
 from tenuto.features.recurring import CATCH_UP, checked_catch_up
 from tenuto.job import check_name, seconds
 from tenuto.limits import MOST_SLOTS, Queue
+from tenuto.llm.debugging import Debugging
+from tenuto.llm.pricing import Price, pricing_of
 from tenuto.sizes import USUAL, Sizes
 
 DEFAULT_URL: Final = "sqlite:///tenuto.db"
@@ -141,6 +143,9 @@ class Config(BaseSettings):
     keep_workflows: timedelta = timedelta(days=7)  # after they finished
     connections: int = Field(8, ge=2, le=1000)  # to PostgreSQL, at most
     sizes: Annotated[Sizes, NoDecode, BeforeValidator(_sizes)] = USUAL  # how large what is stored may be
+    pricing: Annotated[dict[str, tuple[Price, ...]], NoDecode, BeforeValidator(pricing_of)] = {}
+    keep_usage: timedelta = timedelta(days=90)  # what was used of models
+    debugging: Annotated[Debugging, NoDecode, BeforeValidator(Debugging.of)] = Debugging()
     listen: bool = True  # to hints of other processes; without, what they do is noticed within a second
     listen_url: str | None = Field(None, repr=False)  # of PostgreSQL itself, to listen there, where `url` is a pooler's
 
@@ -184,7 +189,7 @@ class Config(BaseSettings):
     def _check_crons(cls, cron: dict[str, CronSetting]) -> dict[str, CronSetting]:
         return {check_name("cron", name): setting for name, setting in cron.items()}
 
-    @field_validator("lease", "grace", "keep_jobs", "keep_workflows", mode="before")
+    @field_validator("lease", "grace", "keep_jobs", "keep_workflows", "keep_usage", mode="before")
     @classmethod
     def _check_duration(cls, length: Any, info: ValidationInfo) -> timedelta:
         return seconds(str(info.field_name), _number(length) if isinstance(length, str) else length)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from enum import Enum
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 from uuid import UUID
@@ -11,14 +12,16 @@ from tenuto.config import Config
 from tenuto.doctor import Finding, Health, NodeHealth, QueueStatus
 from tenuto.errors import EmptyFilter, JobNotFound, NotStarted, WrongLoop
 from tenuto.handles import Doors, QueueHandle, WorkflowHandle, status_of
-from tenuto.job import Job, JobState, id_of
+from tenuto.job import Job, JobState, check_instant, id_of
+from tenuto.llm.costs import Costs, Which, checked_by, costs_of
+from tenuto.llm.pricing import turns_of
 from tenuto.opening import args_of, opened_job, recorded_value
 from tenuto.relay import Waiting
 from tenuto.runtime.crew import Crew
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier, tell_settled
 from tenuto.signals import name_of, text_of
-from tenuto.storage import reading, signals, steer
+from tenuto.storage import reading, signals, steer, usage
 from tenuto.storage.database import Database, Hint, Verb
 from tenuto.storage.signals import SignalWait
 from tenuto.storage.steer import Changes, Filter, Named, Steered
@@ -103,6 +106,30 @@ class Desk:
         """Workflows, newest first, without their steps; `state` is running or finished. Raises as `find` does."""
         rows = await self._read(reading.find_workflows, state, name, limit, id_of(before) if before else None)
         return [status_of(row) for row in rows]
+
+    async def costs(
+        self,
+        *,
+        by: str | Sequence[str] = "model",
+        workflow: UUID | str | None = None,
+        step: str | None = None,
+        model: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Costs:
+        """What jobs used of models, and what that costs by `pricing`, exactly: a row for each group, and the total.
+
+        `by` is one or several of workflow, name (of the workflow), step, worker, model, and one of hour, day, month (of
+        UTC). What a model without a price used is counted, and its cost is None, as is that of all it is part of.
+        `until` is not in it. Raises InvalidRequest.
+        """
+        asked, turns = checked_by(by), turns_of(self.config.pricing)
+        for name, at in (("since", since), ("until", until)):
+            if at is not None:
+                check_instant(name, at)
+        id = None if workflow is None else id_of(workflow)
+        used = await self._read(usage.used, asked, turns, Which(id, step, model, since, until))
+        return costs_of(used, asked, self.config.pricing, turns)
 
     def workflow(self, id: UUID | str) -> WorkflowHandle:
         """One stored workflow: its status, its end, the results of its steps; and it can be cancelled and retried."""

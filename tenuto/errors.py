@@ -5,6 +5,7 @@ TenutoError
 │   ├── InvalidUrl              the database's address cannot be understood
 │   ├── InvalidLimit            slots, a limit or a rate of a queue, or a size, are out of their range
 │   ├── InvalidKey              a key of an encrypted worker cannot be used
+│   ├── InvalidPrice            a price of a model is no exact amount, or does not say all
 │   └── MissingExtra            a library of an optional extra is not installed
 ├── DefinitionError         something a program declares is wrong
 │   ├── InvalidJob              an option of a worker or a job is out of its range
@@ -17,6 +18,7 @@ TenutoError
 │   ├── NotYetKnown             something was computed with the result of a step that has not run
 │   └── InvalidWorkflow         a workflow that cannot be stored
 │       ├── EmptyWorkflow, DuplicateStep, DuplicateJob, ForeignStep, ChainInWorkflow
+│       ├── ModelNotTaken           a step is told its model, and its worker takes none
 │       ├── UnknownDependency, CycleFound
 │       └── InvalidTemplate         a workflow as data that cannot be built: every fault with its path
 ├── CodecError              a value that cannot travel
@@ -41,6 +43,7 @@ TenutoError
 │   ├── NotRetried              steps of a workflow that cannot be retried, and so none was
 │   ├── EmptyFilter             a filter that names nothing would mean everything
 │   ├── InvalidRequest          what is asked of jobs, workflows or queues cannot be: a filter, a limit, slots
+│   ├── InvalidUsage            what a model is said to have used cannot be counted
 │   ├── WouldDeadlock           waiting here for what only this thread could do
 │   ├── StaleAttempt            this attempt is no longer the job's: its writes are refused
 │   ├── CancelRequested         an operator cancelled the running job: what it did is not to be committed
@@ -94,6 +97,10 @@ class InvalidKey(ConfigError, ValueError):
         super().__init__(f"key {key_id} cannot be used: {reason}")
         self.key_id = key_id
         self.reason = reason
+
+
+class InvalidPrice(ConfigError, ValueError):
+    """What a model is said to cost is no exact amount, or not all that has to be said."""
 
 
 class MissingExtra(ConfigError):
@@ -213,6 +220,18 @@ class ForeignStep(InvalidWorkflow):
         super().__init__(f"step {step!r} names {dep!r} of another workflow as a dep; deps are steps of this one")
         self.step = step
         self.dep = dep
+
+
+class ModelNotTaken(InvalidWorkflow):
+    """A step is told which model to call, and its worker takes no `workflow_model`."""
+
+    def __init__(self, step: str, worker: str, why: str) -> None:
+        super().__init__(
+            f"step {step!r} is told its model, and {worker} does not take it as workflow_model ({why}); "
+            "declare that arg, with a default"
+        )
+        self.step = step
+        self.worker = worker
 
 
 class UnknownDependency(InvalidWorkflow):
@@ -509,6 +528,10 @@ class EmptyFilter(Refused):
 
 class InvalidRequest(Refused, ValueError):
     """What is asked of jobs, workflows or queues cannot be: a filter, a limit, a number of slots."""
+
+
+class InvalidUsage(Refused, ValueError):
+    """What a request to a model is said to have used cannot be counted."""
 
 
 class StaleAttempt(Refused):

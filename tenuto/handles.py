@@ -6,14 +6,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from enum import Enum
 from types import EllipsisType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from tenuto.errors import InvalidRequest, NoResult, StepNotFound, StorageUnavailable, WaitTimedOut, WorkflowNotFound
 from tenuto.job import Duration, Job, check_name, seconds
+from tenuto.ledger import field_of
 from tenuto.limits import Limits, Rate
-from tenuto.opening import result_value
+from tenuto.llm.debugging import DebugEntry, Kind
+from tenuto.opening import logged_value, result_value
 from tenuto.runtime.notifier import Notifier
-from tenuto.storage import limited, reading, steer, workflows
+from tenuto.storage import limited, reading, steer, usage, workflows
 from tenuto.storage.database import Database, Hint, Verb
 from tenuto.storage.steer import Changes, Steered
 from tenuto.workflow import StepStatus, WorkflowStatus
@@ -145,9 +147,26 @@ class WorkflowHandle:
         done = set(steered.ids)
         return [name for id, name in steered.names.items() if id in done]
 
+    # ── the models it asked ──
+
+    async def debug(self, step: str | Enum | None = None, *, attempt: int | None = None) -> list[DebugEntry]:
+        """What its steps asked models and were answered, in order; of one step, of one attempt.
+
+        Empty for a workflow that was made without `debug`, or whose log is pruned. Raises SealBroken for an entry of an
+        encrypted worker that was altered; one whose key is not here comes sealed.
+        """
+        name = None if step is None else _name(step)
+        return [await _entry(each) for each in await self._database.read(usage.logged, self.id, name, attempt)]
+
 
 def _name(step: str | Enum) -> str:
     return check_name("step", step.value if isinstance(step, Enum) else step)
+
+
+async def _entry(row: usage.Entry) -> DebugEntry:
+    content = None if row.content is None else await logged_value(row.content, field_of(row.id), row.job_id, row.worker)
+    told = (row.step, row.attempt, cast("Kind", row.kind), row.at, content)
+    return DebugEntry(*told, row.size, row.note, row.job_id, row.worker)
 
 
 def _concerns(hint: Hint, id: str) -> bool:

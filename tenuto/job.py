@@ -54,7 +54,7 @@ TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
 }
 """Every change of state there is. A deleted or pruned job is gone, which is no state."""
 
-IDENTIFIERS: Final = ("workflow_id", "workflow_name", "workflow_label", "workflow_group")
+IDENTIFIERS: Final = ("workflow_id", "workflow_name", "workflow_label", "workflow_group", "workflow_debug")
 """The keys of `meta` that a workflow writes once; a user's meta may not have them."""
 
 

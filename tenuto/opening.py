@@ -22,6 +22,7 @@ from tenuto.features.keys import KeyRing
 from tenuto.features.recorded import inflated, unpacked
 from tenuto.features.sealing import Place, text_of
 from tenuto.job import Failure, Job
+from tenuto.llm.debugging import read
 from tenuto.options import check_changes
 from tenuto.sizes import USUAL, Sizes
 from tenuto.tagged import SEALED, Sealed
@@ -145,6 +146,15 @@ async def _opened(text: str, place: Place) -> bytes | None:
 def encrypted_workers() -> list[str]:
     """The names of the workers of this process that are encrypted."""
     return [name for name, definition in registered().items() if definition.encryption is not None]
+
+
+async def logged_value(text: str, field: str, job_id: str, worker: str) -> Any:
+    """What an entry of a debug log holds; sealed still where its key is not here. Raises SealBroken, NotSealed."""
+    try:
+        opened = await _opened(text, Place(job_id, worker, field))
+    except KeyUnavailable:
+        return codec.decode(text)
+    return read(text if opened is None else opened.decode())
 
 
 # ── write ─────────────────────────────────────────────────────────────────────────────────────────

@@ -10,8 +10,10 @@ from tenuto import codec
 from tenuto.context import Running, current
 from tenuto.errors import NoResult, NotADependency, NotInJob, NoWorkflow, StepNotFound
 from tenuto.job import Job
+from tenuto.llm.review import unquoted
+from tenuto.llm.usage import ids_in_result, parted, says_usage
 from tenuto.opening import result_text
-from tenuto.outcome import encode_result
+from tenuto.outcome import Cancel, Record, encode_result
 
 
 @overload
@@ -52,15 +54,35 @@ def get_own_result(job: Job[Any, Any] | None = None) -> Any:
     return _value(mine, "", mine.needs.own)
 
 
+def get_model_results(name: str | Enum, *, at_least: int = 1) -> dict[str, Any]:
+    """What the models of `Workflow.fan_out_models(name, …)` gave, by the model or its label, for the step behind them.
+
+    Those that gave nothing are not in it. Where fewer than `at_least` did, it raises Cancel, and the step ends with it.
+    """
+    mine, prefix = current("get_model_results()"), f"{_name(name)}/"
+    found = {
+        unquoted(step.removeprefix(prefix)): _value(mine, step, text)
+        for step, text in mine.needs.results.items()
+        if step.startswith(prefix) and text is not None
+    }
+    if len(found) < at_least:
+        raise Cancel(f"{len(found)} models gave a result for {_name(name)!r}, and {at_least} are needed")
+    return found
+
+
 async def store_result(value: Any) -> None:
     """Keep the running step's result now, durably, before it settles; a second one or a return replaces it.
 
     Raises NoWorkflow for a job that is no step, StaleAttempt when the job was taken from this attempt,
-    ResultTooLarge and UnencodableResult. Plain functions call tenuto.blocking.store_result.
+    ResultTooLarge and UnencodableResult; InvalidUsage for an `llm_usage` that cannot be counted. Plain functions call
+    tenuto.blocking.store_result.
     """
     mine = current("store_result()")
     if mine.job.workflow_id is None:
         raise NoWorkflow(mine.job.id)
+    if says_usage(told := Record(value)):
+        value, usages = parted(told.value)
+        await mine.app.ledger.record(mine.job, usages, ids_in_result(mine.job, usages))
     text = encode_result(value, mine.sizes.result)
     await mine.store_result(mine.job, result_text(mine.job, text))
     mine.needs.own = text

@@ -174,14 +174,15 @@ class _Reading:
 
     def plan(self, document: Any, params: Mapping[str, Any]) -> Plan:
         """The plan. Raises InvalidTemplate."""
-        whole = self._object(document, (), ("name", "params", "steps", "unique", "on_finished", "context", *FLAGS))
+        known = ("name", "params", "steps", "unique", "on_finished", "context", "debug", *FLAGS)
+        whole = self._object(document, (), known)
         self._take(self._object(whole.get("params", {}), ("params",)), params)
         if not self._problems:
             whole = {key: self._filled(part, (key,)) for key, part in whole.items() if key != "params"}
         name = whole.get("name")
         if name is not None:
             self._tried(("name",), lambda: check_name("workflow", name))
-        flags = self._flags(whole, ())
+        flags = self._flags(whole, (), (*FLAGS, "debug"))
         rest = {**self._rest(whole), **flags}  # before there are names of steps, which it cannot take results of
         steps = self._steps(self._object(whole.get("steps", {}), ("steps",)), ("steps",))
         if self._problems:
@@ -366,8 +367,8 @@ class _Reading:
             self._fault((*path, name), f"unknown; there are {', '.join(names)}")
         return {name: found[name] for name in found if name in names}
 
-    def _flags(self, held: Mapping[str, Any], path: Path) -> dict[str, bool]:
-        flags = {flag: held[flag] for flag in FLAGS if flag in held}
+    def _flags(self, held: Mapping[str, Any], path: Path, which: Iterable[str] = FLAGS) -> dict[str, bool]:
+        flags = {flag: held[flag] for flag in which if flag in held}
         for flag, value in flags.items():
             if not isinstance(value, bool):
                 self._fault((*path, flag), "it is neither true nor false")

@@ -16,21 +16,26 @@ from uuid import UUID
 from uuid_utils import uuid7
 
 from tenuto import codec
-from tenuto.definition import storing
+from tenuto.definition import resolve, storing
 from tenuto.errors import (
     ChainInWorkflow,
     DuplicateJob,
     DuplicateStep,
     EmptyWorkflow,
     ForeignStep,
+    InvalidArgs,
     InvalidWorkflow,
+    ModelNotTaken,
     StepNotFound,
+    UnknownWorker,
 )
 from tenuto.features.chain import Chained
 from tenuto.features.encrypted import Encryption
 from tenuto.features.unique import UniqueJobs
 from tenuto.graph import GROUP, Edge, Head, Node, order
 from tenuto.job import AVAILABLE, IDENTIFIERS, SUSPENDED, Failure, Job, Result, check_name, id_of
+from tenuto.llm.debugging import DEBUG
+from tenuto.llm.review import quoted
 from tenuto.nesting import Flags, full, is_inside, needs_of, renamed, short
 from tenuto.reference import Reference, Waiting, references
 from tenuto.sizes import ARGS_MOST
@@ -72,6 +77,16 @@ Dep: TypeAlias = str | Enum | Step[Any]
 """A step by its name, by an enum member that has the name as its value, or as `add` gave it back."""
 
 
+class ModelSteps(NamedTuple):
+    """What `fan_out_models` added: a step for each model, by the model or its label, and the one behind them all."""
+
+    models: Mapping[str, Step[Any]]
+    synthesis: Step[Any] | None
+
+
+MODEL: Final = "workflow_model"  # the arg that tells a step its model
+
+
 class Rows(NamedTuple):
     """A workflow as it goes into the database: in the order of adding, with every job ready to be stored."""
 
@@ -91,8 +106,9 @@ class Workflow:
     UUIDv7 unless one is given) makes it the same workflow, however often it is enqueued. While a `unique` one is
     unfinished, another unique one of its name is refused. The job `on_finished` is enqueued once it has finished, well
     or not, and again after each retry of it; `meta["finished"]` tells it what came of it. Every step may read the
-    `context` by `await workflow_context()`. Raises InvalidJob for a name or an id, Unencodable and TooLarge for a
-    context, and InvalidWorkflow for all else, that cannot be.
+    `context` by `await workflow_context()`. `models` tells steps, by their names, which model they are to call: as
+    their arg `workflow_model`. With `debug` a log of its steps is kept. Raises InvalidJob for a name, a model or an id,
+    Unencodable and TooLarge for a context, and InvalidWorkflow for all else, that cannot be.
     """
 
     def __init__(
@@ -106,6 +122,8 @@ class Workflow:
         ignore_cancelled: bool = False,
         ignore_discarded: bool = False,
         ignore_deleted: bool = False,
+        models: Mapping[str, str] | None = None,
+        debug: bool = False,
     ) -> None:
         self.name = None if name is None else check_name("workflow", name)
         self.id = str(uuid7()) if id is None else id_of(id)
@@ -117,6 +135,8 @@ class Workflow:
         self.ignore_cancelled = _flag("ignore_cancelled", ignore_cancelled)
         self.ignore_discarded = _flag("ignore_discarded", ignore_discarded)
         self.ignore_deleted = _flag("ignore_deleted", ignore_deleted)
+        self.models: Mapping[str, str] = MappingProxyType(_checked_models(models or {}))
+        self.debug = _flag("debug", debug)
         self._steps: dict[str, Step[Any]] = {}
         self._holders: dict[str, str] = {}  # the step of each job, by id
         self._prefixes = set[str]()  # what names of groups would be mistaken for
@@ -136,7 +156,8 @@ class Workflow:
 
         It runs after the steps whose results its args hold, too.
         Raises DuplicateStep, DuplicateJob, ForeignStep, ChainInWorkflow, and InvalidWorkflow for what is no fresh Job,
-        no deps or no flag; then nothing was added.
+        no deps or no flag, and ModelNotTaken where `models` names the step and its worker takes no `workflow_model`;
+        then nothing was added.
         """
         name = self._free(_name(name))
         flags = self._flags(ignore_cancelled, ignore_discarded, ignore_deleted)
@@ -184,6 +205,42 @@ class Workflow:
         group = self._group(name, deps, self._flags(ignore_cancelled, ignore_discarded, ignore_deleted))
         return self._gathered(group, [self._one_of_many(group, each, job) for each, job in named(jobs).items()])
 
+    def fan_out_models(
+        self,
+        name: str | Enum,
+        job: Job[Any, Any],
+        models: Sequence[str] | Mapping[str, str],
+        deps: Dep | Iterable[Dep] = (),
+        *,
+        synthesize: Job[Any, Any] | None = None,
+        partial: bool = False,
+        ignore_cancelled: bool | None = None,
+        ignore_discarded: bool | None = None,
+        ignore_deleted: bool | None = None,
+    ) -> ModelSteps:
+        """Add the same job once for each model, as the group `name`, told which by their arg `workflow_model`.
+
+        A mapping gives models by labels, which are then the names: so one model can be asked twice. A slash in a name
+        becomes `%2F`. `synthesize` is a job behind all of them, as the step `name_synthesis`, which reads them by
+        `results.get_model_results(name)`; with `partial` it forgives those that end badly. The flags are those of the
+        group. Raises as `add` does, and ModelNotTaken.
+        """
+        name, attempt = _name(name), self._copied()
+        jobs: dict[str, Job[Any, Any]] = {}
+        labels: dict[str, str] = {}
+        for label, model in _labelled(models).items():
+            labels[label] = quoted(label)
+            jobs[labels[label]] = _modelled(full(name, labels[label]), job, model)
+        ends = {"ignore_cancelled": ignore_cancelled, "ignore_discarded": ignore_discarded}
+        attempt.add_many(name, jobs, deps, ignore_deleted=ignore_deleted, **ends)
+        members = {label: attempt._steps[full(name, short)] for label, short in labels.items()}
+        synthesis = None
+        if synthesize is not None:
+            forgiven = dict.fromkeys(FLAGS, True) if _flag("partial", partial) else {}
+            synthesis = attempt.add(f"{name}_synthesis", synthesize, list(members.values()), **forgiven)
+        self._steps, self._holders, self._prefixes = attempt._steps, attempt._holders, attempt._prefixes
+        return ModelSteps(MappingProxyType(members), synthesis)
+
     @property
     def label(self) -> str:
         """Its name, or its id."""
@@ -216,6 +273,9 @@ class Workflow:
         """
         if not self._steps:
             raise EmptyWorkflow
+        for name in self.models:
+            if name not in self._steps:
+                raise InvalidWorkflow(f"models= names {name!r}, and no step has that name")
         return order({name: tuple(needs) for name, needs in needs_of(self._steps).items()})
 
     def rows(self) -> Rows:
@@ -233,10 +293,8 @@ class Workflow:
 
     def stored(self, jobs: Mapping[str, Job[Any, Any]]) -> Self:
         """The same workflow with its jobs as they were stored, by the names of their steps."""
-        same = copy(self)
+        same = self._copied()
         same._steps = {name: changed(step, job=jobs[name]) for name, step in self._steps.items()}
-        same._holders = dict(self._holders)
-        same._prefixes = set(self._prefixes)
         return same
 
     # ── as data ──
@@ -254,7 +312,7 @@ class Workflow:
             name["on_finished"] = step_as_data(self.on_finished, (), {})
         if self._context is not None:
             name["context"] = json.loads(self._context)
-        flags = {flag: True for flag in FLAGS if getattr(self, flag)}
+        flags = {flag: True for flag in (*FLAGS, "debug") if getattr(self, flag)}
         return {**name, **flags, "steps": self._as_data(None)}
 
     def to_json(self) -> str:
@@ -309,6 +367,12 @@ class Workflow:
         if not is_inside(group, reference.step) and full(group, name) in self._steps:
             raise InvalidWorkflow(f"{reference!r} is taken in group {group!r}, which has a step of that name itself")
         return Reference(name, reference.path)
+
+    def _copied(self) -> Self:
+        same = copy(self)
+        same._steps, same._holders = dict(self._steps), dict(self._holders)
+        same._prefixes = set(self._prefixes)
+        return same
 
     def _own_flags(self, step: Step[Any]) -> dict[str, bool]:
         """Those of its flags that are not its workflow's."""
@@ -371,11 +435,17 @@ class Workflow:
 
     def _take(self, *steps: Step[Any]) -> Step[Any]:
         """Add steps that nothing speaks against any more; the first of them."""
-        for step in steps:
+        for step in [self._told(step) for step in steps]:
             self._steps[step.name] = step
             self._holders[step.job.id] = step.name
             self._prefixes.update(_prefixes(step.name))
-        return steps[0]
+        return self._steps[steps[0].name]
+
+    def _told(self, step: Step[Any]) -> Step[Any]:
+        """The step with its model among its args, where there is one for it."""
+        if step.name not in self.models:
+            return step
+        return changed(step, job=_modelled(step.name, step.job, self.models[step.name], step.job.id))
 
     def _group(self, name: str | Enum, deps: Dep | Iterable[Dep], flags: Flags) -> Step[Any]:
         named = self._free(_name(name))
@@ -422,8 +492,9 @@ class Workflow:
     def stored_as(self, step: Step[Any], needs: int, is_needed: bool) -> Job[Any, Any]:
         """A step's job as it is to be stored."""
         values = (self.id, self.name, self.label, *([] if step.parent is None else [step.parent]))
+        debug = {DEBUG: True} if self.debug else {}
         return step.job.replace(
-            meta={**step.job.meta, **dict(zip(IDENTIFIERS, values, strict=False))},
+            meta={**step.job.meta, **dict(zip(IDENTIFIERS, values, strict=False)), **debug},
             workflow_id=self.id,
             state=SUSPENDED if needs or step.is_group else step.job.state,
             waiting_on=needs,
@@ -490,6 +561,47 @@ def _flag(what: str, flag: bool) -> bool:
     if not isinstance(flag, bool):
         raise InvalidWorkflow(f"{what}={flag!r:.80} is neither True nor False")
     return flag
+
+
+# ── models ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _modelled(step: str, job: Job[Any, Result], model: str, id: str | None = None) -> Job[Any, Result]:
+    """The job, made anew with its model among its args. Raises ModelNotTaken."""
+    if type(job.args) not in (dict, Waiting):
+        raise ModelNotTaken(step, job.worker, "its args are no dict")
+    args: dict[str, Any] = {**job.args, MODEL: model}
+    try:
+        return resolve(job.worker).new(args, job.replace(state=AVAILABLE), id)
+    except InvalidArgs as refused:
+        raise ModelNotTaken(step, job.worker, refused.problems[0][1]) from None
+    except UnknownWorker:
+        raise ModelNotTaken(step, job.worker, "no worker of that name is registered here") from None
+
+
+def _checked_models(models: Any) -> dict[str, str]:
+    if not isinstance(models, Mapping):
+        raise InvalidWorkflow("models= takes names of models by the names of steps")
+    given = cast("Any", models)
+    return {_name(step): check_name("model", model) for step, model in given.items()}
+
+
+def _labelled(models: Any) -> dict[str, str]:
+    """Models by their labels. Raises InvalidWorkflow for none, and DuplicateStep for one that is named twice."""
+    if isinstance(models, Mapping):
+        found = _checked_models(models)
+    elif isinstance(models, str) or not isinstance(models, Iterable):
+        raise InvalidWorkflow("models are names of models in a list, or by labels of yours")
+    else:
+        given = cast("Any", models)
+        listed = [check_name("model", model) for model in given]
+        found = dict(zip(listed, listed, strict=True))
+        if len(found) < len(listed):
+            twice = next(model for model in listed if listed.count(model) > 1)
+            raise InvalidWorkflow(f"model {twice!r} is named twice; give models by labels to ask one twice")
+    if not found:
+        raise InvalidWorkflow("there is no model to ask")
+    return found
 
 
 def _name(name: Any) -> str:

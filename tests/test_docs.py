@@ -17,6 +17,7 @@ from tenuto.cli.root import root
 from tenuto.config import Config
 from tenuto.failure import ERRORS_KEPT
 from tenuto.job import TERMINAL, TRANSITIONS, JobState
+from tenuto.llm import Debugging
 from tenuto.options import JobOptions, WorkerOptions
 from tenuto.sizes import RANGES, USUAL, Sizes
 from tenuto.walk import MAX_DEPTH, MAX_DIGITS
@@ -95,6 +96,8 @@ def in_words(default: Any) -> str:
         return f"{days} day{'s' * (days > 1)}" if days else f"{seconds} s"
     if isinstance(default, Sizes):
         return "[sizes](guides/jobs.md#sizes)"
+    if isinstance(default, Debugging):
+        return "[usual](guides/llm.md#what-was-asked)"
     return "none" if default in (None, {}) else f"`{default}`" if isinstance(default, str) else str(default)
 
 

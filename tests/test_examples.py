@@ -203,6 +203,25 @@ def test_the_webhook_processor_handles_each_event_once_and_those_of_one_account_
     assert re.search(r"80 new events, [1-9]\d* that had come before", ran.stdout)
 
 
+def test_a_paper_is_reviewed_by_the_models_that_are_there_and_the_bill_says_what_is_unknown(tmp_path, database_url):
+    asyncio.run(Tenuto(database_url).migrate())
+    program = [sys.executable, str(ROOT / "examples" / "model_review.py"), "--url", database_url]
+    keys = {**FROM_HERE, "MODELS_KEY": "sk-of-nobody"}
+
+    ran = subprocess.run(program, capture_output=True, text=True, timeout=90, check=False, cwd=tmp_path, env=keys)
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert ran.stdout.splitlines() == [
+        "owl-large read 23 words",
+        "without: assess/crow-away",
+        "  finch-beta: 1 asked, 5 tokens said, costs unknown",
+        "  owl-large: 2 asked, 10 tokens said, costs 0.00026520",  # 38 × 3.00 + 10 × 15.00 + 4 × 0.30, by a million
+        "  wren-small: 1 asked, 5 tokens said, costs 0.00000370",  # 15 × 0.10 + 5 × 0.40 + 2 × 0.10
+        "in all unknown; what is known of it: 0.00026890",
+        "logged: request, response; [hidden]",
+    ]
+
+
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=name_of)
 def test_an_example_needs_nothing_but_the_core(example):
     tree = ast.parse(example.read_text(encoding="utf-8"))

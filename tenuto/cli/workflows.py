@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tenuto import draw
 from tenuto.app import Tenuto
+from tenuto.cli import costs
 from tenuto.cli.door import BROKEN, ask, helpful, settings
 from tenuto.cli.options import AsJson, Before, Limit
 from tenuto.cli.output import FAINT, ago, clean, console, cut, document, marked, note, plain, say, stored, table, took
@@ -306,3 +307,9 @@ def _parameter(said: str) -> tuple[str, Any]:
     if not name or not is_told:
         raise ConfigError(f"--param {said!r:.80} says no value; write NAME=VALUE")
     return name, value
+
+
+# ── the models they asked ─────────────────────────────────────────────────────────────────────────
+
+commands.command("costs")(costs.costs)
+commands.command("debug")(costs.debug)

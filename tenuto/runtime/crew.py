@@ -4,7 +4,6 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -42,14 +41,11 @@ class Crew:
         node: Node,
         notifier: Notifier,
         entries: Entries,
-        *,
-        grace: timedelta,
-        keep_jobs: timedelta,
-        keep_workflows: timedelta,
     ) -> None:
+        keep = app.config
         self.node = node
         self._app = app
-        self._grace = grace.total_seconds()
+        self._grace = app.config.grace.total_seconds()
         self._deaf: Callable[[], None] = _nothing
         self._notifier = notifier
         self._entries = entries
@@ -68,7 +64,7 @@ class Crew:
             Lifeline(node, notifier),
             self._scheduler,
             Outbox(node, self._running),
-            Pruner(node, keep_jobs, keep_workflows),
+            Pruner(node, keep.keep_jobs, keep.keep_workflows, keep.keep_usage, keep.debugging.keep),
         ]
         self._asides: set[asyncio.Task[Any]] = set()
         self._starting: set[str] = set()
@@ -102,6 +98,7 @@ class Crew:
         self._deaf()
         self.node.on_fenced = _nothing
         await asyncio.gather(*(producer.stop(grace) for producer in self._producers.values()))
+        await self._app.ledger.close(GIVE_UP_AFTER)
         await asyncio.gather(*(service.stop() for service in self._services))
         if self._asides:  # queues that were being started or stopped
             await asyncio.wait(self._asides, timeout=grace + GIVE_UP_AFTER)

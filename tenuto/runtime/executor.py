@@ -13,6 +13,7 @@ from tenuto.definition import Definition, resolve
 from tenuto.errors import JobTimedOut, NotEncrypted, Undecodable, UnknownWorker
 from tenuto.features.feature import Feature, Process
 from tenuto.job import EPOCH, Job
+from tenuto.llm.usage import says_usage
 from tenuto.opening import open_results
 from tenuto.outcome import (
     GATED,
@@ -104,7 +105,10 @@ class Executor:
         if attempt.needs.own is not None and definition.reuse_result:
             return settle(job, KEPT)
         began = _started(job)
-        outcome = _in_time(attempt, await self._outcome(attempt, definition))
+        outcome = await self._outcome(attempt, definition)
+        if says_usage(outcome):
+            outcome = await self._app.ledger.taken(job, outcome, definition.features)
+        outcome = _in_time(attempt, outcome)
         if attempt.completions and self._committed is not None:
             outcome = await self._committed(attempt) or outcome
         told = ack = settle(job, outcome, backoff=definition.backoff, sizes=self._sizes)

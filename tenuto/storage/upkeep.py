@@ -238,7 +238,7 @@ def take_hooks(workers: Sequence[str], most: int) -> Verb[list[Told]]:
 
 # ── the schema ────────────────────────────────────────────────────────────────────────────────────
 
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 
 
 def schema_version() -> Verb[int | None]:

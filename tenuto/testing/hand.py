@@ -61,8 +61,8 @@ class Hand(Crew):
     def __init__(self, app: Tenuto) -> None:
         app._check_loop()
         config, node, notifier = app.config, Node(app.database, NAME, LEASE), app._notifier
-        keep = {"keep_jobs": config.keep_jobs, "keep_workflows": config.keep_workflows}
-        super().__init__(app, node, notifier, app.cron.entries, grace=timedelta(0), **keep)
+        super().__init__(app, node, notifier, app.cron.entries)
+        self._grace = 0.0
         self.app = app
         self.under_way: dict[asyncio.Task[None], tuple[Slot, Attempt]] = {}
         self.stirred = asyncio.Event()  # something was enqueued, or asked of what runs

@@ -13,7 +13,7 @@ from psycopg.types.string import TextLoader
 
 TABLES = (
     *("jobs", "workflows", "workflow_nodes", "edges", "producers", "queues", "leases", "crons", "hook_outbox"),
-    *("limits", "rates", "chains", "signals", "signal_waits"),
+    *("limits", "rates", "chains", "signals", "signal_waits", "usage", "debug_log"),
 )
 KEYS = {
     "workflow_nodes": "job_id",

@@ -22,7 +22,7 @@ from tests.storage.examine import Examiner, examiner_of
 from tests.storage.test_twins import NAMES, lock_of
 from tests.storage.workload import Work
 
-READS_EVERYTHING = {name for name in NAMES if name.startswith("doctor_")} | {"counts", "find", "match"}
+READS_EVERYTHING = {name for name in NAMES if name.startswith("doctor_")} | {"counts", "find", "match", "costs"}
 HOT = (
     "ack",
     "claim",

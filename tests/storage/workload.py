@@ -13,6 +13,8 @@ from tenuto.errors import WorkflowRunning
 from tenuto.graph import Head
 from tenuto.job import Job
 from tenuto.limits import Limits, Rate
+from tenuto.llm.costs import Which
+from tenuto.llm.usage import Usage, documents_of
 from tenuto.outcome import DONE, GATED, Discard, Outcome, Record, settle
 from tenuto.storage import (
     crons,
@@ -25,6 +27,7 @@ from tenuto.storage import (
     store,
     upkeep,
     upstream,
+    usage,
     workflows,
 )
 from tenuto.storage.crons import Declared
@@ -78,6 +81,18 @@ SIGNALS_OF_EACH = (
     """,
 )
 
+SOME_TOKENS_EACH = (
+    """
+    insert into {schema}.usage (
+        id, job_id, worker, attempt, model, input_tokens, output_tokens, cached_tokens, at, workflow_id)
+    select id, id, worker, 1, 'm', 1, 2, 3, inserted_at, id from {schema}.jobs
+    """,
+    """
+    insert into {schema}.debug_log (id, workflow_id, step, job_id, worker, attempt, kind, content, size, at)
+    select id, id, 'only', id, worker, 1, 'request', 'null', 4, inserted_at from {schema}.jobs
+    """,
+)
+
 
 def crowd(examiner: Examiner) -> None:
     """Fill the tables with 40,000 jobs of others, each of them a step, and tell the planner."""
@@ -92,7 +107,7 @@ def crowd(examiner: Examiner) -> None:
             *(state, producers[0], ids[0], ids[-1]),
         )
     examiner.change(SOME_ARE_UNIQUE)
-    for statement in ONE_STEP_EACH:
+    for statement in (*ONE_STEP_EACH, *SOME_TOKENS_EACH):
         examiner.change(statement)
     examiner.change(A_WORD_FOR_EACH)
     halves = range(10_000)
@@ -150,6 +165,7 @@ class Work:
             part()
         self.chains()
         self.rescue()
+        self.models()
         self.prune()
         self.read()
 
@@ -389,8 +405,24 @@ class Work:
         self.examiner.run(limited.configure, {queue: Limits(self.batch)})
         self._claim_limited(queue, suspect=True)
 
+    def models(self) -> None:
+        """A batch of steps tells what it used of models and what it asked them; it is summed up and read."""
+        flow = self._flow({f"s{n}": "" for n in range(self.batch)})
+        jobs = [Job("w", workflow_id=flow.id, id=id) for id in flow.ids()]
+        for job in jobs:
+            self.examiner.fill(usage.log, _logged(job))
+        self.examiner.run(usage.log, _logged(jobs[0]))
+        used = [Usage("m", 1, 2)] * self.batch
+        self.examiner.run(usage.record, [documents_of(job, used[:1], [new_id()])[0] for job in jobs])
+        every = ("workflow", "name", "step", "worker", "model", "day")
+        assert len(self.examiner.run(usage.used, every, [NOON], Which(flow.id))) == self.batch
+        assert self.examiner.run(usage.used, ("hour",), [], Which())
+        assert len(self.examiner.run(usage.logged, flow.id, None, None)) == self.batch + 1
+
     def prune(self) -> None:
         """What is old goes."""
+        self.examiner.change("update {schema}.usage set workflow_id = null")
+        self.examiner.run(usage.prune, timedelta(0), timedelta(0))
         self.examiner.run(upkeep.prune_jobs, DAY)
         self.examiner.run(upkeep.prune_chains, timedelta(0))
         self.examiner.run(upkeep.prune_workflows, timedelta(0), self.batch)
@@ -426,3 +458,8 @@ class Work:
     def _ack(self, jobs: list[AnyJob], outcome: Outcome) -> Any:
         assert len(jobs) >= self.batch
         return self.examiner.run(store.ack, [settle(job, outcome) for job in jobs])
+
+
+def _logged(job: AnyJob) -> dict[str, Any]:
+    entry = {"id": new_id(), "workflow_id": job.workflow_id, "job_id": job.id, "worker": job.worker, "attempt": 1}
+    return {**entry, "kind": "request", "content": '"why?"', "size": 6, "note": None}

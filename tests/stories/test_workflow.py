@@ -158,7 +158,7 @@ def test_a_dep_may_be_added_after_the_step_that_names_it():
 
 def test_an_option_that_does_not_exist_is_refused_rather_than_ignored():
     with pytest.raises(TypeError):
-        Workflow(debug=True)  # type: ignore[call-arg]
+        Workflow(ignore_all=True)  # type: ignore[call-arg]
 
 
 async def test_a_workflow_is_stored_where_its_app_is_and_a_second_database_is_refused(open_app):
