@@ -19,6 +19,7 @@ from tenuto.job import Failure, Job, JobState
 from tenuto.limits import Limits, Queue, Rate
 from tenuto.outcome import Cancel, Discard, Record, Snooze
 from tenuto.relay import Relay
+from tenuto.signals import Received, wait_for_signal
 from tenuto.sizes import Sizes
 from tenuto.worker import Worker
 from tenuto.workflow import GroupStatus, Step, StepStatus, Workflow, WorkflowStatus
@@ -46,6 +47,7 @@ __all__ = [
     "Limits",
     "Queue",
     "Rate",
+    "Received",
     "Record",
     "Recorded",
     "Relay",
@@ -70,4 +72,5 @@ __all__ = [
     "job",
     "results",
     "telemetry",
+    "wait_for_signal",
 ]

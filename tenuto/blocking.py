@@ -12,13 +12,14 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from enum import Enum
 from functools import wraps
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, overload
 from uuid import UUID
 
 from tenuto import app as awaited
-from tenuto import handles, relay, results, schedule
-from tenuto.answer import Answer
+from tenuto import handles, relay, results, schedule, signals
+from tenuto.answer import Answer, TimedOut
 from tenuto.app import J
 from tenuto.background import STILL_WITHIN, AfterFork, Background, Front, Loop
 from tenuto.borrowing import complete_now, enqueue_now, relay_now
@@ -31,8 +32,10 @@ from tenuto.limits import Queue
 from tenuto.runtime.places.elsewhere import Executors
 from tenuto.runtime.signals import STOPPING, stop_signals
 from tenuto.schedule import Work
+from tenuto.signals import Received
 from tenuto.sizes import Sizes
 from tenuto.storage.borrowed.loan import Line
+from tenuto.waits import Waits
 from tenuto.workflow import Workflow
 
 P = ParamSpec("P")
@@ -465,6 +468,8 @@ class Tenuto(_Face[awaited.Tenuto], Front):
     retry = _waiting(awaited.Tenuto.retry)
     delete = _waiting(awaited.Tenuto.delete)
     update = _waiting(awaited.Tenuto.update)
+    signal = _waiting(awaited.Tenuto.signal)
+    waits = _waiting(awaited.Tenuto.waits)
 
     health = _waiting(awaited.Tenuto.health)
     nodes = _waiting(awaited.Tenuto.nodes)
@@ -542,6 +547,20 @@ def workflow_context() -> dict[str, Any]:
     if _is_on_a_loop():
         raise WouldDeadlock("an async job cannot wait here; use `await results.workflow_context()`")
     return Loop(loop).wait(results.workflow_context())
+
+
+def wait_for_signal(*names: str | Enum, timeout: Duration | None = None) -> Received | TimedOut:
+    """Wait for the first of the signals of these names: `tenuto.wait_for_signal` for a plain function.
+
+    Call it in a job that is a plain `def`. Raises as that one does, and WouldDeadlock in an `async def`.
+    """
+    mine = current("blocking.wait_for_signal()")
+    if _is_on_a_loop():
+        raise WouldDeadlock("an async job cannot wait here; use `await wait_for_signal(…)`")
+    answer = Loop(mine.loop).wait(signals.answered(mine, names, timeout))
+    if isinstance(answer, Waits):
+        raise answer
+    return answer
 
 
 def recorded(job: Job[Any, Any] | UUID | str) -> Any:

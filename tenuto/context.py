@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Final
 
 from tenuto.errors import NotInJob
@@ -44,6 +45,7 @@ class Running:
     sizes: Sizes = USUAL  # of what it may store
     slots: Any = None  # of its queue on its node, to be lent while it waits for another job
     completions: list[Any] | None = None  # made in transactions of its own, the last one counts; None: not to be had
+    waits: dict[str, timedelta | None] = field(default_factory=dict)  # the signals that it waits for now
 
 
 running: ContextVar[Running] = ContextVar("tenuto_running")

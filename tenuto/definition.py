@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 
 from uuid_utils import uuid7
 
+from tenuto.backoff import Backoff
 from tenuto.errors import DefinitionError, DuplicateWorker, UnknownWorker
 from tenuto.features.aliases import canonical, learn
 from tenuto.features.built import OPTIONS, built
@@ -30,7 +31,7 @@ from tenuto.features.unique import UniqueJobs
 from tenuto.job import Job, Result
 from tenuto.naming import importable, origin_of
 from tenuto.options import JobOptions, WorkerOptions, checked
-from tenuto.outcome import Backoff, Cancel, Discard, Record, Snooze
+from tenuto.outcome import Cancel, Discard, Record, Snooze
 
 Returned: TypeAlias = Result | Record[Result] | Snooze | Cancel | Discard
 """What process may return to give a `Result`."""

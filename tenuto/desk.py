@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 from uuid import UUID
 
-from tenuto import doctor
+from tenuto import doctor, telemetry
 from tenuto.config import Config
 from tenuto.doctor import Finding, Health, NodeHealth, QueueStatus
 from tenuto.errors import EmptyFilter, JobNotFound, NotStarted, WrongLoop
@@ -16,10 +17,12 @@ from tenuto.relay import Waiting
 from tenuto.runtime.crew import Crew
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier, tell_settled
-from tenuto.storage import reading, steer
+from tenuto.signals import name_of, text_of
+from tenuto.storage import reading, signals, steer
 from tenuto.storage.database import Database, Hint, Verb
+from tenuto.storage.signals import SignalWait
 from tenuto.storage.steer import Changes, Filter, Named, Steered
-from tenuto.workflow import WorkflowStatus
+from tenuto.workflow import Workflow, WorkflowStatus
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -183,6 +186,27 @@ class Desk:
         if steered.told:
             self._notifier.tell([Hint("signal")])
         return steered
+
+    # ── signals ──
+
+    async def signal(self, target: Workflow | Named, name: str | Enum, value: Any = None) -> bool:
+        """Tell a workflow or a job something that it waits for, now or later; False for another one of that name.
+
+        Every step of the workflow that waits for the name gets the value, also one that begins to wait later. For a
+        step it is its workflow's. The first of a name counts, and is kept as long as what it was sent to. Raises
+        WorkflowNotFound, JobNotFound; WorkflowFinished and JobEnded for what has ended; InvalidJob for a name that
+        cannot be, Unencodable and TooLarge for the value.
+        """
+        is_job = True if isinstance(target, Job) else False if isinstance(target, Workflow) else None
+        id, named = target.id if isinstance(target, Workflow) else id_of(target), name_of(name)
+        sent = await self._run(signals.send, id, named, text_of(value, self.config.sizes), is_job=is_job)
+        telemetry.emit("signal.sent", target=id, name=named, is_first=sent.is_first, woken=sent.settled.ids)
+        tell_settled(self._notifier, sent.settled)
+        return sent.is_first
+
+    async def waits(self, job: Named) -> list[SignalWait]:
+        """The signals that a job waits for now, by name, and until when; none for one that does not wait for any."""
+        return await self._read(signals.waits, id_of(job))
 
     # ── health ──
 

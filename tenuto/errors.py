@@ -36,6 +36,7 @@ TenutoError
 │   ├── JobMismatch, WorkflowMismatch   the same id again, with another content
 │   ├── WorkflowRunning         a unique workflow of that name is unfinished
 │   ├── UniqueConflict          another job holds the unique key that this one needs
+│   ├── WorkflowFinished, JobEnded      a signal for what has ended already
 │   ├── NeedsUnmet              a step whose own need ended badly cannot be retried alone
 │   ├── NotRetried              steps of a workflow that cannot be retried, and so none was
 │   ├── EmptyFilter             a filter that names nothing would mean everything
@@ -479,6 +480,23 @@ class NotRetried(Refused):
         hint = "name the steps that are to be retried, or enqueue a new workflow"
         super().__init__(f"nothing was retried: {'; '.join(told + more)}; {hint}")
         self.problems = tuple(problems)
+
+
+class WorkflowFinished(Refused):
+    """The workflow has finished, and takes nothing more; a retry of a step makes it live again."""
+
+    def __init__(self, workflow_id: str) -> None:
+        super().__init__(f"workflow {workflow_id} has finished; retry one of its steps, and it lives again")
+        self.workflow_id = workflow_id
+
+
+class JobEnded(Refused):
+    """The job has ended, and hears nothing more; a retry makes it live again."""
+
+    def __init__(self, job_id: str, state: str) -> None:
+        super().__init__(f"job {job_id} is {state}; retry it, and it can be told again")
+        self.job_id = job_id
+        self.state = state
 
 
 class EmptyFilter(Refused):

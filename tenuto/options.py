@@ -6,6 +6,7 @@ from typing import Any, Final, TypedDict, cast
 from uuid import UUID
 
 from tenuto import codec
+from tenuto.backoff import Backoff
 from tenuto.errors import InvalidJob, TooLarge
 from tenuto.features.chain import Chain
 from tenuto.features.deadline import Deadline, checked_deadline, fields_of, longer_than_zero
@@ -14,7 +15,6 @@ from tenuto.features.keys import KeyProvider, KeyRing
 from tenuto.features.recorded import Recorded
 from tenuto.features.unique import Unique, unique_of
 from tenuto.job import AVAILABLE, Duration, Job, check_name, id_of, seconds
-from tenuto.outcome import Backoff
 from tenuto.reference import references
 from tenuto.sizes import META_MOST, Sizes
 from tenuto.tagged import Sealed

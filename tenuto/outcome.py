@@ -1,13 +1,13 @@
 """What an attempt came to, and what that means for the job: settle(job, outcome) -> Ack."""
 
-import random
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from tenuto import codec
 from tenuto.answer import FAULT, completed_text, snoozed_text, unkept_text
+from tenuto.backoff import Backoff, backoff_after
 from tenuto.errors import CodecError, JobTimedOut, ResultTooLarge, TooLarge, Unencodable, UnencodableResult
 from tenuto.failure import PAST_DEADLINE, entry, name_of, said, trace_of, trimmed
 from tenuto.job import (
@@ -24,11 +24,9 @@ from tenuto.job import (
     seconds,
 )
 from tenuto.sizes import RESULT_MOST, USUAL, Sizes
+from tenuto.waits import Waits
 
 T = TypeVar("T")
-
-Backoff: TypeAlias = Callable[[int], Duration] | Duration
-"""How long to wait after a failed attempt: a function of its number, or the same time always."""
 
 
 # ── what process may return or raise ──────────────────────────────────────────────────────────────
@@ -117,7 +115,7 @@ class Stopped:
 DONE, KEPT, GATED, RELEASED, STOPPED = Done(), Kept(), Gated(), Released(), Stopped()
 
 Outcome: TypeAlias = (
-    Done | Kept | Record[Any] | Snooze | Cancel | Discard | Failed | Gated | PutBack | Released | Stopped
+    Done | Kept | Record[Any] | Snooze | Cancel | Discard | Failed | Gated | PutBack | Released | Stopped | Waits
 )
 
 
@@ -159,6 +157,7 @@ class Ack(NamedTuple):
     ended_by: str | None = None
     is_awaited: bool = False
     unkept: CodecError | None = None  # why an awaited job's value could not be kept
+    waits: Mapping[str, timedelta | None] | None = None  # for which signals, and how long
 
 
 def settle(job: Job[Any, Any], outcome: Outcome, *, backoff: Backoff | None = None, sizes: Sizes = USUAL) -> Ack:
@@ -179,6 +178,8 @@ def settle(job: Job[Any, Any], outcome: Outcome, *, backoff: Backoff | None = No
             return _ended(job, DISCARDED, "discard", outcome.name, outcome.reason, sizes.error)
         case PutBack(delay):
             return _ack(job, SCHEDULED, delay=delay, is_spent=False)._replace(is_awaited=False)
+        case Waits(names=names):
+            return _ack(job, SCHEDULED, is_spent=False, waits=names)._replace(is_awaited=False)
         case Gated():
             return _ack(job, SUSPENDED, is_spent=False)
         case Released():
@@ -247,19 +248,3 @@ def _failed(job: Job[Any, Any], error: BaseException, backoff: Backoff | None, l
 
 def _ended(job: Job[Any, Any], state: JobState, kind: str, name: str, reason: object, limit: int = USUAL.error) -> Ack:
     return _ack(job, state, error=entry(kind, name, said(reason), "", limit), errors=trimmed(job))
-
-
-def backoff_after(attempt: int, max_attempts: int, backoff: Backoff | None = None) -> timedelta:
-    """How long until the attempt after `attempt`.
-
-    15 s + 2^attempt, up to 10 % more (after Oban.Backoff); over 20 attempts the curve is stretched, so that
-    it always ends at about twelve days. A `backoff` that raises or gives no duration counts as none.
-    """
-    if backoff is not None:
-        try:
-            return seconds("backoff", backoff(attempt) if callable(backoff) else backoff)
-        except BaseException:  # noqa: BLE001 - user code, as below
-            backoff = None
-    step = attempt if max_attempts <= 20 else round(attempt / max_attempts * 20)
-    wait = 15 + 2 ** min(step, 20)
-    return timedelta(seconds=wait * (1 + random.random() / 10))

@@ -15,6 +15,8 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "job.exception": "job, state, duration (seconds), error (the exception)",
         "job.gated": "job, unmet: it was claimed before its needs were met, and went back",
         "job.put_back": "job, delay (seconds): this node knows no worker of its name",
+        "job.wait": "job, names: it waits for signals that have not come; its attempt ends",
+        "signal.sent": "target, name, is_first, woken: ids of jobs that had waited for it",
         "job.abandoned": "job: it was told to stop and did not; its writes are refused from now on",
         "hook.exception": "hook, moment, job, error: a hook that only observes raised, which harms nothing",
         "queue.claim": "queue, count, duration",

@@ -518,6 +518,7 @@ class StepStatus:
     ignore_cancelled: bool = False
     ignore_discarded: bool = False
     ignore_deleted: bool = False
+    waits_for: tuple[str, ...] = ()  # signals
     parent: str | None = None  # the name of the group it is in
     is_group: bool = False  # it gathers others, and nobody runs its job
 

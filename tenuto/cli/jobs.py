@@ -43,6 +43,7 @@ from tenuto.cli.output import (
 )
 from tenuto.errors import CodecError, EmptyFilter, InvalidRequest, KeyUnavailable, NotFound, NothingRecorded
 from tenuto.job import IDENTIFIERS, Failure, Job, JobState
+from tenuto.storage.signals import SignalWait
 from tenuto.tagged import Sealed
 from tenuto.workflow import StepStatus, WorkflowStatus
 
@@ -123,8 +124,15 @@ def _tail(name: str, most: int) -> str:
 
 def _when(job: AnyJob) -> str:
     """What last happened to it, or will happen next."""
+    if _is_far(job):
+        return "for a signal"
     is_to_come = job.state in (JobState.SCHEDULED, JobState.RETRYABLE)
     return ago(job.scheduled_at if is_to_come else job.finished_at or job.attempted_at or job.inserted_at)
+
+
+def _is_far(job: AnyJob) -> bool:
+    """Whether it waits for a signal, and for as long as that takes."""
+    return job.state is JobState.SCHEDULED and job.scheduled_at is not None and job.scheduled_at.year >= 2999
 
 
 # ── show ──────────────────────────────────────────────────────────────────────────────────────────
@@ -139,6 +147,7 @@ class _Shown(NamedTuple):
     is_known: bool  # whether a live node knows its worker
     has_recorded: bool
     recorded: Any
+    signals: Sequence[SignalWait] = ()  # that it waits for
 
 
 @commands.command("show")
@@ -166,7 +175,8 @@ async def _look(app: Tenuto, id: str) -> _Shown:
             workflow = None
     steps = workflow.steps if workflow is not None else ()
     step = next((step for step in steps if step.job_id == job.id), None)
-    return _Shown(job, workflow, step, job.worker in known, *await _recorded(app, job))
+    recorded = await _recorded(app, job)
+    return _Shown(job, workflow, step, job.worker in known, *recorded, await app.waits(job))
 
 
 async def _recorded(app: Tenuto, job: AnyJob) -> tuple[bool, Any]:
@@ -199,6 +209,7 @@ def _whole(shown: _Shown) -> dict[str, Any]:
         "workflow_name": None if shown.workflow is None else shown.workflow.name,
         "step": None if shown.step is None else shown.step.name,
         "deps": [] if shown.step is None else shown.step.deps,
+        "waits_for": [wait.name for wait in shown.signals],
         "worker_is_known": shown.is_known,
         "has_recorded": shown.has_recorded,
         "recorded": stored(shown.recorded),
@@ -220,7 +231,7 @@ def _print_job(shown: _Shown) -> None:
         "workflow": _place_of(shown),
         "waits for": ", ".join(_unmet(shown)),
         "inserted": instant(job.inserted_at),
-        "scheduled": instant(job.scheduled_at),
+        "scheduled": "" if _is_far(job) else instant(job.scheduled_at),
         "attempted": instant(job.attempted_at) + (f" by {job.attempted_by}" if job.attempted_by else ""),
         "finished": instant(job.finished_at),
         "deadline": instant(job.deadline_at) + (", also when it runs" if job.deadline_force else ""),
@@ -274,7 +285,9 @@ def _own_meta(job: AnyJob) -> str:
 
 
 def _unmet(shown: _Shown) -> list[str]:
-    """What a suspended job still waits for: deps, or its turn."""
+    """What a job still waits for: signals, deps, or its turn."""
+    if shown.signals:
+        return [f"the signal {clean(wait.name)}" for wait in shown.signals]
     if shown.job.chain_key is not None and shown.job.state is JobState.SUSPENDED:
         return ["its turn in its chain"]
     if shown.step is None or shown.workflow is None or shown.job.state is not JobState.SUSPENDED:

@@ -13,11 +13,13 @@ import typer
 from typer.core import TyperGroup
 
 import tenuto
+from tenuto import codec
 from tenuto.app import Tenuto
 from tenuto.cli import cron, doctor, jobs, queues, work, workflows
-from tenuto.cli.door import helpful, settings
+from tenuto.cli.door import ask, helpful, settings
 from tenuto.cli.options import AsJson
 from tenuto.cli.output import document, pairs, say
+from tenuto.errors import Undecodable
 from tenuto.features.keys import KeyRing
 
 GLOBAL = ("--url", "--schema")
@@ -98,6 +100,28 @@ def migrate(
             return
         versions = ", ".join(map(str, ran))
         say(f"{app.config.place}: " + (f"migrated to version {versions}" if ran else "up to date, nothing to run"))
+
+
+@root.command()
+def signal(
+    context: typer.Context,
+    id: Annotated[str, typer.Argument(metavar="ID", help="The workflow, or the job that is no step.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What its jobs call it.")],
+    value: Annotated[str, typer.Option("--value", metavar="JSON", help="What they are told; else null.")] = "null",
+    as_json: AsJson = False,
+) -> None:
+    """Send a signal to a workflow or a job that waits for it, now or later. The first one of a name counts."""
+    try:
+        told = codec.decode(value)
+    except Undecodable:
+        raise typer.BadParameter(f"--value {value!r:.80} is no JSON; a text needs its quotes: '\"yes\"'") from None
+    is_first = ask(context, lambda app: app.signal(id, name, told))
+    if as_json:
+        document({"id": id, "name": name, "is_first": is_first})
+    elif is_first:
+        say(f"signal {name} was sent to {id}")
+    else:
+        say(f"signal {name} had been sent to {id} before; the first one counts")
 
 
 @root.command()

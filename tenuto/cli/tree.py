@@ -227,6 +227,8 @@ def _lasted(step: StepStatus) -> float | None:
 
 def _outcome(step: StepStatus) -> Text:
     """What it stored, or why it did not end well."""
+    if step.waits_for:
+        return Text(clean(f"waits for the signal {', '.join(step.waits_for)}")[:200], FAINT)
     if step.error is not None and step.state != "completed":
         message = " ".join(clean(step.error.message, keep="\n").split())
         kind = "" if step.error.kind in ("cancel", "discard") else f"{step.error.type}: "

@@ -115,6 +115,7 @@ def _step(step: StepStatus) -> dict[str, Any]:
     fields = ("name", "job_id", "worker", "deps", "state", "fate", "attempt", "attempted_at", "finished_at", "error")
     return {
         **{field: getattr(step, field) for field in fields},
+        "waits_for": step.waits_for,
         "has_result": step.has_result,
         "result": stored(step.result),
     }

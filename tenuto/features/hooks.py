@@ -19,6 +19,7 @@ from tenuto.features.hook import MOMENTS, Hook, checked, hooks_of, hooks_of_clas
 from tenuto.job import CANCELLED, COMPLETED, DISCARDED, RETRYABLE, SCHEDULED, Job, JobState
 from tenuto.outcome import Ack, Cancel, Discard, Failed, Outcome, Record, Released, Snooze, Stopped
 from tenuto.sizes import META_MOST
+from tenuto.waits import Waits
 
 W = TypeVar("W")
 AnyJob: TypeAlias = Job[Any, Any]
@@ -197,7 +198,7 @@ def _same(hook: Hook, job: AnyJob, answer: Any) -> AnyJob:
 
 
 def _state(outcome: Outcome, ack: Ack, seen: _Seen) -> HookState | None:
-    if isinstance(outcome, Stopped | Released) or (isinstance(outcome, Cancel) and outcome is not seen.outcome):
+    if isinstance(outcome, Stopped | Released | Waits) or (isinstance(outcome, Cancel) and outcome is not seen.outcome):
         return None
     return _STATES.get(ack.state)
 

@@ -33,6 +33,7 @@ from tenuto.runtime.lending import Slots
 from tenuto.runtime.places.pool import Threads
 from tenuto.sizes import USUAL, Sizes
 from tenuto.tagged import Sealed
+from tenuto.waits import Waits, ungrouped
 
 PUT_BACK_FIRST: Final = timedelta(seconds=30)
 PUT_BACK_MOST: Final = timedelta(minutes=5)
@@ -175,9 +176,8 @@ def _raised(attempt: Attempt, error: BaseException, limit: asyncio.Timeout | Non
         return attempt.stopped
     if limit is not None and limit.expired():
         return _timed_out(attempt.job)
-    if isinstance(error, Snooze | Cancel | Discard):
-        return error
-    return Failed(error)
+    error = ungrouped(error)
+    return error if isinstance(error, Snooze | Cancel | Discard | Waits) else Failed(error)
 
 
 def _timed_out(job: AnyJob) -> Outcome:

@@ -137,6 +137,7 @@ def _step(row: Row) -> dict[str, Any]:
         finished_at,
         *ignored,
         parent,
+        waits_for,
     ) = row
     told = failures(errors) if errors else ()
     return {
@@ -154,6 +155,7 @@ def _step(row: Row) -> dict[str, Any]:
         "finished_at": finished_at,
         "parent": parent,
         "is_group": worker == GROUP,
+        "waits_for": tuple(codec.decode(waits_for)) if waits_for else (),
         **dict(zip(("ignore_cancelled", "ignore_discarded", "ignore_deleted"), map(bool, ignored), strict=True)),
     }
 

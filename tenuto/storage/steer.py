@@ -25,6 +25,7 @@ from tenuto.storage.aftermath import Ended, Settled, aftermath, complete, count_
 from tenuto.storage.chains import reopen
 from tenuto.storage.database import Verb, call, last
 from tenuto.storage.outbox import tell_hooks
+from tenuto.storage.signals import forget
 from tenuto.storage.store import CANCELLED_BY_OPERATOR, AnyJob, micros, to_job
 from tenuto.storage.unique import rivals
 
@@ -191,6 +192,7 @@ def delete(ids: Sequence[str]) -> Verb[Steered]:
     rows = yield call("delete", ids=list(ids))
     jobs = [Ended(*row)._replace(state="deleted") for row in rows if row[1] not in TERMINAL or row[5] is not None]
     settled = yield from aftermath(jobs, {})
+    yield from forget([row[0] for row in rows])
     return Steered([row[0] for row in rows], [], settled)
 
 

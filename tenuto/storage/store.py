@@ -18,6 +18,7 @@ from tenuto.storage.database import LostRace, Row, Verb, call, last
 from tenuto.storage.nodes import CHUNK, complete_new, lay
 from tenuto.storage.outbox import tell_acked
 from tenuto.storage.overdue import deadline_of
+from tenuto.storage.parking import to_wait
 from tenuto.storage.unique import behind_holders, holders, in_order, refuse_running
 from tenuto.tagged import holds_same, read_sealed
 
@@ -208,7 +209,7 @@ def ack(acks: Sequence[Ack], patience: str = "500ms") -> Verb[Settled]:
     Rows that another session holds are waited for as long as `patience` says.
     """
     ordered = sorted(acks, key=_ATTEMPT)
-    if not any(ack.workflow_id or ack.has_hooks or ack.chain_key for ack in ordered):
+    if not any(ack.workflow_id or ack.has_hooks or ack.chain_key or ack.waits for ack in ordered):
         rows = yield last("ack", acks=_documents(ordered), cancelled=CANCELLED_BY_OPERATOR, patience=patience)
         return _settled(rows)
     bad = [ack.id for ack in ordered if ack.state in _MAY_CASCADE]
@@ -224,9 +225,8 @@ def ack(acks: Sequence[Ack], patience: str = "500ms") -> Verb[Settled]:
 
 
 def _give_back(ordered: Sequence[Ack], patience: str) -> Verb[list[Row]]:
-    gated = [{"id": ack.id, "epoch": ack.epoch} for ack in ordered if ack.state is SUSPENDED]
-    rows = (yield call("gate", acks=gated, cancelled=CANCELLED_BY_OPERATOR)) if gated else []
-    ended = [ack for ack in ordered if ack.state is not SUSPENDED]
+    rows = yield from to_wait(ordered, CANCELLED_BY_OPERATOR, patience)
+    ended = [ack for ack in ordered if ack.state is not SUSPENDED and ack.waits is None]
     if ended:
         rows += yield call("ack", acks=_documents(ended), cancelled=CANCELLED_BY_OPERATOR, patience=patience)
     return rows

@@ -11,6 +11,7 @@ from tenuto.job import JobState
 from tenuto.storage.aftermath import Ended, Settled, aftermath, reach
 from tenuto.storage.database import Row, Verb, call, last
 from tenuto.storage.outbox import tell_hooks
+from tenuto.storage.signals import forget
 from tenuto.storage.store import CANCELLED_BY_OPERATOR, STATES, AnyJob, micros, to_job
 
 POISONED: Final = entry(
@@ -191,6 +192,7 @@ def prune_jobs(keep: timedelta) -> Verb[int]:
     for statement in ("prune_kept", "prune_jobs"):
         if len(gone) < PRUNED_AT_ONCE:
             gone += yield call(statement, keep=micros(keep), max=PRUNED_AT_ONCE - len(gone))
+    yield from forget([row[0] for row in gone])
     return len(gone)
 
 
@@ -209,6 +211,7 @@ def prune_workflows(keep: timedelta, most: int = WORKFLOWS_PRUNED_AT_ONCE) -> Ve
     if ids:
         for statement in ("prune_edges", "prune_steps", "prune_nodes", "prune_workflows"):
             yield call(statement, workflows=ids)
+        yield from forget(ids)
     return len(ids)
 
 
@@ -235,7 +238,7 @@ def take_hooks(workers: Sequence[str], most: int) -> Verb[list[Told]]:
 
 # ── the schema ────────────────────────────────────────────────────────────────────────────────────
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 
 
 def schema_version() -> Verb[int | None]:

@@ -121,7 +121,7 @@ class Rounds:
         self._within = within
         self._turn: list[str] = []  # queues, the one that was served last at the end
         self._closed: set[str] = set()  # queues whose limits allow nothing, until something ends
-        self._put_back: set[str] = set()  # jobs that nobody here can run
+        self._put_back: set[str] = set()  # jobs that nobody here can run, or that wait for signals
         self._until = self._soon()  # when something must have ended, by the loop's clock
 
     async def go(self) -> list[Tried[Any]]:
@@ -186,7 +186,7 @@ class Rounds:
         self.runs.append(run)
         self._closed.clear()
         self._until = self._soon()
-        if run.outcome == "put back":
+        if run.outcome in ("put back", "waiting"):
             self._put_back.add(run.job.id)
         if not self._rules.keep_failures:
             self._raise_failure(run)

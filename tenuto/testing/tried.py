@@ -11,11 +11,12 @@ from tenuto.errors import NotCompleted
 from tenuto.features.recorded import Unstorable
 from tenuto.job import AVAILABLE, CANCELLED, COMPLETED, DISCARDED, SCHEDULED, SUSPENDED, Job, JobState
 from tenuto.outcome import Cancel, Discard, Failed, Outcome, Record, Snooze, encode_result
+from tenuto.waits import Waits
 
 Result = TypeVar("Result", default=Any)
 
 Word: TypeAlias = Literal[
-    "completed", "failed", "snoozed", "cancelled", "discarded", "put back", "gated", "released", "killed"
+    "completed", "failed", "snoozed", "cancelled", "discarded", "put back", "gated", "released", "killed", "waiting"
 ]
 """What an attempt can come to."""
 
@@ -25,8 +26,8 @@ class Tried(Generic[Result]):
     """What one attempt of a job came to, and the job as it is stored after it.
 
     `outcome` is completed, failed (it raised, or ran out of time; `state` says whether it will be tried again),
-    snoozed, cancelled, discarded; or it could not run here: put back (nobody knows its worker), gated (a need is not
-    met), released, killed (by a fault). `error` is what it raised, with its traceback.
+    snoozed, waiting (for a signal), cancelled, discarded; or it could not run here: put back (nobody knows its worker),
+    gated (a need is not met), released, killed (by a fault). `error` is what it raised, with its traceback.
     """
 
     job: Job[Any, Result]
@@ -83,6 +84,8 @@ def _word(state: JobState, outcome: Outcome | None) -> Word:
         return "failed"
     if isinstance(outcome, Snooze):
         return "snoozed"
+    if isinstance(outcome, Waits):
+        return "waiting"
     return _WORDS.get(state, "released")
 
 

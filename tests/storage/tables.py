@@ -13,7 +13,7 @@ from psycopg.types.string import TextLoader
 
 TABLES = (
     *("jobs", "workflows", "workflow_nodes", "edges", "producers", "queues", "leases", "crons", "hook_outbox"),
-    *("limits", "rates", "chains"),
+    *("limits", "rates", "chains", "signals", "signal_waits"),
 )
 KEYS = {
     "workflow_nodes": "job_id",
@@ -23,6 +23,8 @@ KEYS = {
     "crons": "name",
     "hook_outbox": "at, job_id",
     "chains": "key",
+    "signals": "owner_id, name",
+    "signal_waits": "job_id, name",
     "limits": "queue",
     "rates": "queue, limit_key",
 }

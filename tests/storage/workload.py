@@ -14,9 +14,10 @@ from tenuto.graph import Head
 from tenuto.job import Job
 from tenuto.limits import Limits, Rate
 from tenuto.outcome import DONE, GATED, Discard, Outcome, Record, settle
-from tenuto.storage import crons, limited, overdue, reading, relays, steer, store, upkeep, upstream, workflows
+from tenuto.storage import crons, limited, overdue, reading, relays, signals, steer, store, upkeep, upstream, workflows
 from tenuto.storage.crons import Declared
 from tenuto.storage.database import Verb, last
+from tenuto.waits import Waits
 from tenuto.workflow import Workflow
 from tests.storage.build import DAY, NOON, AnyJob, Flow, graph, grouped, new_id
 from tests.storage.examine import Examiner
@@ -54,6 +55,17 @@ A_WORD_FOR_EACH = """
     select worker, inserted_at, id, 'cancelled', 'operator' from {schema}.jobs
     """
 
+SIGNALS_OF_EACH = (
+    """
+    insert into {schema}.signals (owner_id, name, value, sent_at)
+    select id, 'crowd', '1', inserted_at from {schema}.jobs
+    """,
+    """
+    insert into {schema}.signal_waits (job_id, name, owner_id, epoch, deadline_at)
+    select id, 'crowd', id, 0, inserted_at from {schema}.jobs
+    """,
+)
+
 
 def crowd(examiner: Examiner) -> None:
     """Fill the tables with 40,000 jobs of others, each of them a step, and tell the planner."""
@@ -75,6 +87,8 @@ def crowd(examiner: Examiner) -> None:
     steps = {f"a{n}": "" for n in halves} | {f"b{n}": f"a{n}" for n in halves}
     examiner.fill(graph(steps, queue="crowd").enqueue)
     examiner.fill(store.enqueue, [Job("crowd", queue="crowd", chain_key=f"crowd{n % 2_000}") for n in range(6_000)])
+    for statement in SIGNALS_OF_EACH:
+        examiner.change(statement)
     for n in range(200):
         examiner.fill(upkeep.lease, f"crowd{n}", "node", TTL)
         examiner.fill(steer.set_queue, f"crowd{n}", paused=True)
@@ -120,7 +134,7 @@ class Work:
             self.hooks,
             self.unique,
         )
-        for part in (*parts, self.whole, self.relays, self.upkeep, self.cron, self.deadlines):
+        for part in (*parts, self.whole, self.relays, self.signals, self.upkeep, self.cron, self.deadlines):
             part()
         self.chains()
         self.rescue()
@@ -293,6 +307,21 @@ class Work:
         ids = [job.id for job in self.examiner.run(store.enqueue, [Job("w") for _ in range(self.batch)])]
         self.examiner.run(relays.await_jobs, ids)
         assert len(self.examiner.run(relays.kept, ids)) == self.batch
+
+    def signals(self) -> None:
+        """A batch begins to wait for one signal, which comes; others of theirs time out, and all goes with them."""
+        flow = self._flow({f"s{n}": "" for n in range(self.batch)})
+        self._ack(self._claim(flow["s0"].queue), Waits({"go": None}))
+        assert len(self.examiner.run(signals.send, flow.id, "go", "1").settled.ids) == self.batch
+        names = [f"late{n}" for n in range(self.batch)]
+        self._ack(self._claim(flow["s0"].queue), Waits({name: timedelta(0) for name in names[:100]}))
+        self.examiner.run(signals.look, flow["s0"].id, flow.id, names)
+        assert self.examiner.run(signals.time_out, flow["s0"].id, flow.id, names[:100]).open == []
+        self.examiner.run(signals.waits, flow["s0"].id)
+        (alone,) = self.examiner.run(store.enqueue, [Job("w")])
+        self.examiner.run(signals.send, alone.id, "go", "1")
+        self.examiner.run(signals.forget, [flow.id, alone.id])
+        self._ack(self._claim(flow["s0"].queue), DONE)
 
     def upkeep(self) -> None:
         """Leases, polls and staging."""

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenuto import codec
+from tenuto.backoff import backoff_after
 from tenuto.errors import JobTimedOut
 from tenuto.failure import as_text, failures
 from tenuto.job import (
@@ -36,7 +37,6 @@ from tenuto.outcome import (
     PutBack,
     Record,
     Snooze,
-    backoff_after,
     outcome_of,
     settle,
 )

@@ -1,0 +1,10 @@
+-- waits: the signals that one job waits for now, by name.
+-- in:    id uuid
+-- out:   name text, deadline_at timestamptz
+-- lock:  none
+-- plan:  sqlite_autoindex_signal_waits_1
+select w.name, w.deadline_at
+from signal_waits w
+join jobs j on j.id = w.job_id and j.epoch = w.epoch
+where w.job_id = :id and j.state = 'scheduled' and not w.timed_out
+order by w.name
