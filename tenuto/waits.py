@@ -1,7 +1,8 @@
 """Waits: the signals for which an attempt ends, so that its job is run again when one of them has come."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import cast
 
 
 class Waits(BaseException):
@@ -17,6 +18,8 @@ class Waits(BaseException):
 
 def ungrouped(error: BaseException) -> BaseException:
     """The same error; of a group in which nothing but waits are, as several tasks raise them, one of these."""
-    inner: Iterable[BaseException] = getattr(error, "exceptions", ()) if isinstance(error, BaseExceptionGroup) else ()
-    raised = [ungrouped(each) for each in inner]
-    return raised[0] if raised and all(isinstance(each, Waits) for each in raised) else error
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    raised = [ungrouped(each) for each in group.exceptions]
+    return raised[0] if all(isinstance(each, Waits) for each in raised) else group

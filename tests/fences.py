@@ -446,6 +446,27 @@ FENCES = [
         "tests/storage/test_limited.py::test_a_session_that_sleeps_with_the_limits_in_hand_is_ended",
     ),
     Fence(
+        "A signal that comes while a job begins to wait for it wakes that job",
+        "storage/sql/postgres/lock_job.sql",
+        r"for no key update",
+        "",
+        "tests/storage/test_signals.py::test_a_job_that_begins_to_wait_while_the_signal_comes_is_woken",
+    ),
+    Fence(
+        "A signal that comes while a step begins to wait for it wakes that step",
+        "storage/sql/postgres/lock_workflows.sql",
+        r"for no key update",
+        "",
+        "tests/storage/test_signals.py::test_a_step_that_begins_to_wait_while_the_signal_comes_is_woken",
+    ),
+    Fence(
+        "An attempt that lost its job does not let it wait for a signal",
+        f"{SQL}/park.sql",
+        r"and j\.epoch = (a\.epoch|json_extract\(a\.value, '\$\.epoch'\))",
+        "",
+        "tests/storage/test_signals.py::test_an_attempt_that_was_taken_back_does_not_wait",
+    ),
+    Fence(
         "The order in which features are declared makes no difference",
         "features/built.py",
         r"in MAKERS\.items\(\):",

@@ -245,6 +245,21 @@ def test_the_nightly_report_shows_when_it_is_due_and_makes_one_now(tmp_path):
     assert re.search(r"^  sold in 7 days before [\d-]+: books \d+, music \d+, tea \d+$", ran.stdout, re.MULTILINE)
 
 
+def test_an_approval_waits_for_people_and_goes_on_without_them(tmp_path, database_url):
+    asyncio.run(Tenuto(database_url).migrate())
+    program = [sys.executable, str(ROOT / "examples" / "approval.py"), "--url", database_url]
+    ran = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path, env=FROM_HERE)
+
+    assert ran.returncode == 0, ran.stderr
+    assert [line for line in ran.stdout.splitlines() if line.startswith("refund")] == [
+        "refund of A-1: refunded, since Ada said yes",
+        "refund of A-22: refused, since Ben said no",
+        "refund of A-333: refused, since nobody said anything",
+    ]
+    assert ran.stdout.count("please approve") == 3
+    assert "too late: WorkflowFinished" in ran.stdout
+
+
 def test_the_cluster_counts_primes_on_two_processes():
     program = [sys.executable, str(ROOT / "examples" / "dask_cluster.py"), "--steps", "4"]
     ran = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT, env=FROM_HERE)

@@ -9,7 +9,7 @@ from itertools import islice
 
 import pytest
 
-from tenuto.errors import JobEnded, JobNotFound, WorkflowFinished, WorkflowNotFound
+from tenuto.errors import JobEnded, JobNotFound, StorageBusy, WorkflowFinished, WorkflowNotFound
 from tenuto.job import AVAILABLE, CANCELLED, COMPLETED, EXECUTING, SCHEDULED
 from tenuto.outcome import DONE, Ack, Failed, Outcome, Snooze, settle
 from tenuto.storage import overdue, signals, steer, store, upkeep
@@ -33,6 +33,7 @@ from tests.storage.build import (
     stored,
     workflow_of,
 )
+from tests.storage.conftest import only_on_postgres
 
 RACES = int(os.environ.get("TENUTO_SIGNAL_RACES", "200"))
 AT_ONCE = 10
@@ -360,6 +361,24 @@ async def _race(ours: Database, theirs: Database, pairs: list[tuple[AnyJob, str]
 
     asleep = [job for job, _ in pairs if (await stored(ours, job)).state is not AVAILABLE]
     assert asleep == []
+
+
+@only_on_postgres
+async def test_a_signal_is_not_sent_past_a_job_that_another_session_holds(database: Database, tables):
+    """It is refused as a whole, and may be sent again."""
+    flow = graph({"a": ""})
+    await database.run(flow.enqueue)
+    claimer = await Claimer(database).start()
+    await claimer.end_steps(flow, a=GO)
+
+    tables.execute("begin")
+    tables.execute("select id from jobs where id = ? for update", flow["a"].id)
+    with pytest.raises(StorageBusy):
+        await database.run(signals.send, flow.id, "go", "1")
+    tables.execute("rollback")
+    sent = await database.run(signals.send, flow.id, "go", "1")
+
+    assert (sent.is_first, sent.settled.ids) == (True, flow.ids("a"))
 
 
 async def test_batches_that_wait_and_end_across_the_same_workflows_take_turns(database: Database, open_database):

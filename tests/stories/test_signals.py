@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -13,6 +14,9 @@ import pytest
 
 from tenuto import (
     Chain,
+    Completed,
+    KeyRing,
+    Queue,
     Received,
     Tenuto,
     TimedOut,
@@ -37,6 +41,7 @@ from tenuto.errors import (
 from tests.kit import ROOT, Obey, drain, eventually, finish, kill, reason_of, result_of
 from tests.stories.asking import asks
 
+RACES = int(os.environ.get("TENUTO_SIGNAL_RACES", "200"))
 RUNS: Counter[str] = Counter()
 
 
@@ -365,6 +370,38 @@ async def test_it_is_told_what_waits_and_what_was_sent(app):
         ("job.wait", ["go"]),
         ("signal.sent", [waiting.id]),
     ]
+
+
+async def test_on_two_nodes_no_signal_is_missed_that_comes_while_a_job_begins_to_wait(open_app):
+    nodes = [await open_app(queues={"default": 10}, node=f"node-{nth}") for nth in range(2)]
+    relays = await nodes[0].relay([wait.new() for _ in range(RACES)])
+
+    for nth, relay in enumerate(relays):
+        assert await nodes[nth % 2].signal(relay.id, "go", nth)
+
+    answers = await nodes[0].await_many(relays, timeout=60)
+    assert [answer.value[1] for answer in answers if isinstance(answer, Completed)] == list(range(RACES))
+
+
+async def test_a_job_that_waits_gives_its_place_under_a_limit_back(open_app):
+    app = await open_app(queues={"default": Queue(10, limit=1)})
+    waiting = await app.enqueue([wait.new() for _ in range(3)])
+
+    await until_it_waits(app, *waiting)
+
+
+async def test_an_encrypted_job_waits_as_any_other(app):
+    relay = await app.relay(keeps_secret.new("secret"))
+    await until_it_waits(app, relay.job)
+    await app.signal(relay.id, "go", 1)
+
+    assert await relay.result(timeout=20) == "secret 1"
+
+
+@job(name="signals-secret", encrypted=KeyRing({"1": KeyRing.new_key()}))
+async def keeps_secret(secret: str) -> str:
+    answer = await wait_for_signal("go")
+    return f"{secret} {answer.value if isinstance(answer, Received) else None}"
 
 
 # ── refused ───────────────────────────────────────────────────────────────────────────────────────
