@@ -1,17 +1,14 @@
-"""Layers: things of any size, each below all that it needs, with few crossings, and the arrows between them.
-
-The order within each layer is python-igraph's (Sugiyama's method). Of the libraries that were measured it alone orders
-5,000 steps of any shape within seconds. It knows no sizes, so the room that things take is worked out here.
-"""
+"""Layers: things of any size, each below all that it needs, with few crossings, and the arrows between them."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise, zip_longest
 from statistics import fmean
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
-from tenuto.errors import CycleFound, MissingExtra
+from tenuto.draw.ordering import ordered
+from tenuto.errors import CycleFound
 from tenuto.graph import order
 
 GAP: Final = 18  # between the things of a layer
@@ -78,7 +75,7 @@ PASSING: Final = Size(0, 0, 0, 0)
 def layered(sizes: Sequence[Size], arrows: Sequence[Arrow], *, first: int | None, last: int | None) -> Layered:
     """All things in their places; those numbered `first` and `last` have a layer of their own at each end.
 
-    Arrows of a circle are drawn, one of them against the way. Raises MissingExtra without the extra `draw`.
+    Arrows of a circle are drawn, one of them against the way.
     """
     placed = _order(len(sizes), arrows)
     rank = {number: at for at, number in enumerate(placed)}
@@ -175,21 +172,12 @@ def _rows(spots: Sequence[_Spot], links: Iterable[Link]) -> list[list[_Spot]]:
     for start, end in links:
         start.below.append(end)
         end.above.append(start)
-    edges = [(numbers[start], numbers[end]) for start in spots for end in start.below]
-    graph = _igraph().Graph(n=len(spots), edges=edges, directed=True)
-    points = list(graph.layout_sugiyama(layers=[spot.layer for spot in spots]))
-    rows: list[list[_Spot]] = [[] for _ in range(1 + max((spot.layer for spot in spots), default=-1))]
-    for number in sorted(range(len(spots)), key=lambda number: points[number][0]):
-        rows[spots[number].layer].append(spots[number])
-    return rows
-
-
-def _igraph() -> Any:
-    try:
-        import igraph
-    except ImportError:
-        raise MissingExtra("drawing SVG", "draw") from None
-    return igraph
+    rows: list[list[int]] = [[] for _ in range(1 + max((spot.layer for spot in spots), default=-1))]
+    for number, spot in enumerate(spots):
+        rows[spot.layer].append(number)
+    above = [[numbers[each] for each in spot.above] for spot in spots]
+    below = [[numbers[each] for each in spot.below] for spot in spots]
+    return [[spots[number] for number in row] for row in ordered(rows, above, below)]
 
 
 def _align(rows: Sequence[Sequence[_Spot]]) -> None:
