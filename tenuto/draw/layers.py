@@ -12,6 +12,7 @@ from tenuto.errors import CycleFound
 from tenuto.graph import order
 
 GAP: Final = 18  # between the things of a layer
+LANE: Final = 8  # between the arrows that pass it
 LAYER: Final = (36, 160)  # between two layers, at least and at most
 STEEP: Final = 10  # an arrow that goes so much further across has one more between its layers
 SWEEPS: Final = 8
@@ -183,19 +184,23 @@ def _rows(spots: Sequence[_Spot], links: Iterable[Link]) -> list[list[_Spot]]:
 def _align(rows: Sequence[Sequence[_Spot]]) -> None:
     """Move each spot towards those that it is linked with, in turns from both ends, with its row kept in order."""
     for row in rows:
-        *room, across = accumulate((spot.size.across + GAP for spot in row), initial=0.0)
+        *room, across = accumulate(map(_room, row), initial=0.0)
         for spot, x in zip(row, room, strict=True):
             spot.x = x - across / 2
     for sweep in range(SWEEPS):
         is_down, is_settling = sweep % 2 == 0, sweep == SWEEPS - 2
         for row in rows if is_down else reversed(rows):
             wished = [_wish(spot, from_above=is_down, from_below=not is_down or is_settling) for spot in row]
-            for spot, x in zip(row, _apart(wished, [spot.size.across + GAP for spot in row]), strict=True):
+            for spot, x in zip(row, _apart(wished, list(map(_room, row))), strict=True):
                 spot.x = x
     edge = min((spot.x for row in rows for spot in row), default=0)
     for row in rows:
         for spot in row:
             spot.x -= edge
+
+
+def _room(spot: _Spot) -> float:
+    return spot.size.across + (LANE if spot.size is PASSING else GAP)
 
 
 def _wish(spot: _Spot, *, from_above: bool, from_below: bool) -> float:

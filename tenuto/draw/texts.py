@@ -49,7 +49,7 @@ def dot(drawn: Drawable) -> str:
         "digraph {",
         f'    node [shape=box, style="rounded,filled", fontname="monospace", fontsize=11, fontcolor="{_INK}"]',
         '    edge [color="#6b7280", arrowsize=0.7]',
-        '    graph [fontname="monospace", fontsize=11, style=rounded, color="#9ca3af", compound=true]',
+        '    graph [fontname="monospace", fontsize=11, style=rounded, color="#9ca3af", labeljust=l, compound=true]',
         *_lines(whole, opening, "}", node),
         *(_edge(ends[start], ends[end], forgives) for start, end, forgives in _arrows(found)),
     ]
