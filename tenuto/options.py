@@ -108,7 +108,12 @@ def _fitting(job: Job[Any, Any], sizes: Sizes) -> Job[Any, Any]:
 
 
 def check_changes(changes: Mapping[str, Any], sizes: Sizes) -> None:
-    """Raise TooLarge for args or meta that a job is to have, where they are more than the sizes allow."""
+    """Raise TooLarge for args or meta that a job is to have, where they are more than the sizes allow.
+
+    And InvalidJob for the result of another step in them.
+    """
+    if (reference := next(references(changes.get("args")), None)) is not None:
+        raise InvalidJob(f"args= holds {reference!r}, and a step that is stored takes no results but those it has")
     for what, most in (("args", sizes.args), ("meta", sizes.meta)):
         if isinstance(changes.get(what), Mapping):
             codec.encode(dict(changes[what]), limit=most, what=what)

@@ -11,6 +11,7 @@ META_MOST: Final = 1_000_000
 RESULT_MOST: Final = 64_000_000
 RECORDED_MOST: Final = 16_000_000
 ERROR_MOST: Final = 1_000_000
+TEMPLATE_MOST: Final = 64_000_000  # of a workflow as text, before anything of it is read
 
 RANGES: Final[Mapping[str, tuple[int, int]]] = {
     "args": (100, ARGS_MOST),

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, TypeAlias, cast
@@ -21,6 +21,7 @@ from tenuto.errors import (
     InvalidTemplate,
     InvalidWorkflow,
     TenutoError,
+    TooLarge,
     UnknownWorker,
 )
 from tenuto.features.chain import Chained
@@ -30,7 +31,8 @@ from tenuto.features.unique import Unique
 from tenuto.graph import order
 from tenuto.job import Job, check_name
 from tenuto.options import JobOptions
-from tenuto.reference import kind_of, references
+from tenuto.reference import Reference, kind_of, references
+from tenuto.sizes import TEMPLATE_MOST
 from tenuto.tagged import Sealed
 from tenuto.walk import MAX_DEPTH
 
@@ -137,7 +139,9 @@ _PLAIN: Final = ("queue", "max_attempts", "priority", "tags", "timeout", "meta",
 
 
 def parsed(text: str) -> Any:
-    """What a text of JSON holds. Raises InvalidTemplate, also for a key that is there twice."""
+    """What a text of JSON holds. Raises InvalidTemplate, also for a key that is there twice, and TooLarge."""
+    if len(text) > TEMPLATE_MOST or len(text.encode(errors="replace")) > TEMPLATE_MOST:
+        raise TooLarge("a workflow as text", len(text.encode(errors="replace")), TEMPLATE_MOST)
     try:
         return json.loads(text, object_pairs_hook=_once, parse_constant=_refuse_constant)
     except RecursionError:
@@ -319,11 +323,11 @@ class _Reading:
 
     def _args(self, said: Any, path: Path) -> dict[str, Any]:
         args: Any = self._decoded({"$waiting": self._object(said, path)}, path) or {}
-        for reference in references(args):
+        for place, reference in _placed(args, path):
             found = [id for id, names in self._scopes if _names(names, reference.step)]
             reference.workflow_id = found[-1] if found else self._scopes[-1][0]
             if not found:
-                self._fault(path, f"{reference!r} is taken, and no step has that name")
+                self._fault(place, f"{reference!r} is taken, and no step has that name")
         return dict(args)
 
     def _options(self, said: Any, path: Path) -> dict[str, Any]:
@@ -399,6 +403,16 @@ def _listed(held: Any) -> list[Any]:
     return list(held)
 
 
+def _placed(held: Any, path: Path) -> Iterator[tuple[Path, Reference]]:
+    """Every reference in decoded args, and where it stands."""
+    kind = kind_of(held)
+    if kind is Reference:
+        yield path, held
+    parts: Iterable[tuple[Any, Any]] = held.items() if issubclass(kind, dict) else ()
+    for key, part in enumerate(held) if kind in _COLLECTIONS else parts:
+        yield from _placed(part, (*path, key))
+
+
 def _needed(step: Planned) -> tuple[str, ...]:
     args = None if step.job is None else step.job.args
     return (*step.deps, *(reference.step for reference in references(args)))
@@ -438,4 +452,5 @@ def _known(said: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     return said
 
 
+_COLLECTIONS: Final = frozenset({list, tuple, set, frozenset})
 _READ: Final[Mapping[str, Callable[[Any], Any]]] = {"deadline": _deadline, "unique": _unique}

@@ -323,7 +323,8 @@ class Workflow:
     def from_dict(cls, document: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> Self:
         """A new workflow made of data, with values for the parameters that it declares.
 
-        Workers are found by their registered names, and nothing is imported. Raises InvalidTemplate with every fault.
+        Workers are found by their registered names, and nothing is imported. Its jobs are new ones, so `before_new` of
+        hooks is called for each, as by `new()`. Raises InvalidTemplate with every fault.
         """
         id = str(uuid7())
         plan = planned(document, params, id)
@@ -333,7 +334,7 @@ class Workflow:
 
     @classmethod
     def from_json(cls, text: str, params: Mapping[str, Any] | None = None) -> Self:
-        """`from_dict` of a text, as `to_json` gives it. Raises InvalidTemplate, also for what is no JSON."""
+        """`from_dict` of a text, as `to_json` gives it. Raises InvalidTemplate, for no JSON too, and TooLarge."""
         return cls.from_dict(parsed(text), params)
 
     def __repr__(self) -> str:

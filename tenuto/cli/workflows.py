@@ -20,6 +20,7 @@ from tenuto.cli.tree import heading, progress, tree
 from tenuto.cli.work import find
 from tenuto.errors import ConfigError, StorageUnavailable, WaitTimedOut
 from tenuto.handles import WorkflowHandle
+from tenuto.sizes import TEMPLATE_MOST
 from tenuto.workflow import StepStatus, Workflow, WorkflowStatus
 
 LINES: Final = 60  # of a tree, unless all are asked for
@@ -296,8 +297,9 @@ def run(
 def _text(file: Path) -> str:
     try:
         if str(file) == "-":
-            return sys.stdin.read()
-        return file.read_text(encoding="utf-8")
+            return sys.stdin.read(TEMPLATE_MOST + 1)
+        with file.open(encoding="utf-8") as opened:
+            return opened.read(TEMPLATE_MOST + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}") from None
 

@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from tenuto import codec
 from tenuto.errors import CodecError
@@ -22,6 +22,7 @@ class Box(NamedTuple):
     forgives: tuple[str, ...] = ()  # the bad ends of its deps that it ignores
     told: tuple[str, ...] = ()  # lines to be read when somebody points at it
     group: tuple[str, ...] = ()
+    frame: str = ""  # of a step that is a group: the title of its own frame, which is drawn in its place
 
 
 class Look(NamedTuple):
@@ -60,9 +61,9 @@ def boxes(drawn: Drawable) -> list[Box]:
     """
     if isinstance(drawn, Workflow):
         drawn.validate()
-        found = [_planned(step) for step in drawn.steps.values()]
+        found = _grouped(drawn.steps.values(), _planned)
     elif isinstance(drawn, WorkflowStatus):
-        found = [_standing(step) for step in drawn.steps]
+        found = _grouped(drawn.steps, _standing)
     else:
         found = list(drawn)
     order({box.name: box.deps for box in found})
@@ -75,19 +76,43 @@ class Frame:
 
     path: tuple[str, ...] = ()
     members: "list[Box | Frame]" = field(default_factory=list)
+    box: Box | None = None  # the step that it stands for
 
 
-def framed(found: Iterable[Box]) -> Frame:
+def framed(found: Sequence[Box]) -> Frame:
     """The boxes in their frames, in an outermost one for the whole."""
     frames: dict[tuple[str, ...], Frame] = {(): Frame()}
+    own = frames_of(found)
     for box in found:
-        for depth in range(1, len(box.group) + 1):
-            path = box.group[:depth]
+        around = own.get(box.name, box.group)
+        for depth in range(1, len(around) + 1):
+            path = around[:depth]
             if path not in frames:
                 frames[path] = Frame(path)
                 frames[path[:-1]].members.append(frames[path])
-        frames[box.group].members.append(box)
+        if box.name in own:
+            frames[around].box = box
+        else:
+            frames[around].members.append(box)
     return frames[()]
+
+
+def frames_of(found: Iterable[Box]) -> dict[str, tuple[str, ...]]:
+    """Which boxes are not drawn, and the paths of the frames in their place: those of groups that have members."""
+    boxes = list(found)
+    filled = {box.group[:depth] for box in boxes for depth in range(1, len(box.group) + 1)}
+    paths = {box.name: (*box.group, box.frame) for box in boxes if box.frame}
+    return {name: path for name, path in paths.items() if path in filled}
+
+
+def caption(box: Box) -> str:
+    """Its mark and its name, without that of the group around it."""
+    return marked(box, fit(box.name.removeprefix("".join(f"{title}/" for title in box.group)) or box.name))
+
+
+def marked(box: Box | None, text: str) -> str:
+    """The text with the mark of the box's state before it."""
+    return text if box is None else f"{LOOKS[look(box)].mark} {text}".lstrip()
 
 
 def fit(text: str) -> str:
@@ -106,7 +131,26 @@ def title(box: Box) -> list[str]:
     return [fit(line) for line in (box.name, *box.told, *forgives)]
 
 
-def _planned(step: Step[object]) -> Box:
+def _grouped(steps: Iterable[Any], box_of: Callable[[Any], Box]) -> list[Box]:
+    """The steps as boxes in the frames of the groups that they are members of."""
+    found = list(steps)
+    parents: dict[str, str | None] = {step.name: getattr(step, "parent", None) for step in found}
+    groups = set(parents.values())
+
+    def around(name: str) -> tuple[str, ...]:
+        parent = parents.get(name)
+        return () if parent is None else (*around(parent), _short(parent, parents.get(parent)))
+
+    frames = {name: _short(name, parents[name]) for name in parents if name in groups}
+    return [box_of(step)._replace(group=around(step.name), frame=frames.get(step.name, "")) for step in found]
+
+
+def _short(name: str, parent: str | None) -> str:
+    """A member's name within its group."""
+    return name if parent is None else name.removeprefix(f"{parent}/") or name
+
+
+def _planned(step: Step[Any]) -> Box:
     return Box(step.name, step.deps, "", _forgiven(step), (step.job.worker,))
 
 
@@ -120,7 +164,7 @@ def _standing(step: StepStatus) -> Box:
     return Box(step.name, step.deps, step.state, _forgiven(step), tuple(told))
 
 
-def _forgiven(step: Step[object] | StepStatus) -> tuple[str, ...]:
+def _forgiven(step: Step[Any] | StepStatus) -> tuple[str, ...]:
     return tuple(fate for fate in ("cancelled", "discarded", "deleted") if getattr(step, f"ignore_{fate}"))
 
 

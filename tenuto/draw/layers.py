@@ -1,20 +1,18 @@
-"""Layers: things of any size, each below all that it needs, with few crossings, and the arrows between them.
-
-The order within each layer is python-igraph's (Sugiyama's method). Of the libraries that were measured it alone orders
-5,000 steps of any shape within seconds. It knows no sizes, so the room that things take is worked out here.
-"""
+"""Layers: things of any size, each below all that it needs, with few crossings, and the arrows between them."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise, zip_longest
 from statistics import fmean
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
-from tenuto.errors import CycleFound, MissingExtra
+from tenuto.draw.ordering import ordered
+from tenuto.errors import CycleFound
 from tenuto.graph import order
 
 GAP: Final = 18  # between the things of a layer
+LANE: Final = 8  # between the arrows that pass it
 LAYER: Final = (36, 160)  # between two layers, at least and at most
 STEEP: Final = 10  # an arrow that goes so much further across has one more between its layers
 SWEEPS: Final = 8
@@ -78,7 +76,7 @@ PASSING: Final = Size(0, 0, 0, 0)
 def layered(sizes: Sequence[Size], arrows: Sequence[Arrow], *, first: int | None, last: int | None) -> Layered:
     """All things in their places; those numbered `first` and `last` have a layer of their own at each end.
 
-    Arrows of a circle are drawn, one of them against the way. Raises MissingExtra without the extra `draw`.
+    Arrows of a circle are drawn, one of them against the way.
     """
     placed = _order(len(sizes), arrows)
     rank = {number: at for at, number in enumerate(placed)}
@@ -175,39 +173,34 @@ def _rows(spots: Sequence[_Spot], links: Iterable[Link]) -> list[list[_Spot]]:
     for start, end in links:
         start.below.append(end)
         end.above.append(start)
-    edges = [(numbers[start], numbers[end]) for start in spots for end in start.below]
-    graph = _igraph().Graph(n=len(spots), edges=edges, directed=True)
-    points = list(graph.layout_sugiyama(layers=[spot.layer for spot in spots]))
-    rows: list[list[_Spot]] = [[] for _ in range(1 + max((spot.layer for spot in spots), default=-1))]
-    for number in sorted(range(len(spots)), key=lambda number: points[number][0]):
-        rows[spots[number].layer].append(spots[number])
-    return rows
-
-
-def _igraph() -> Any:
-    try:
-        import igraph
-    except ImportError:
-        raise MissingExtra("drawing SVG", "draw") from None
-    return igraph
+    rows: list[list[int]] = [[] for _ in range(1 + max((spot.layer for spot in spots), default=-1))]
+    for number, spot in enumerate(spots):
+        rows[spot.layer].append(number)
+    above = [[numbers[each] for each in spot.above] for spot in spots]
+    below = [[numbers[each] for each in spot.below] for spot in spots]
+    return [[spots[number] for number in row] for row in ordered(rows, above, below)]
 
 
 def _align(rows: Sequence[Sequence[_Spot]]) -> None:
     """Move each spot towards those that it is linked with, in turns from both ends, with its row kept in order."""
     for row in rows:
-        *room, across = accumulate((spot.size.across + GAP for spot in row), initial=0.0)
+        *room, across = accumulate(map(_room, row), initial=0.0)
         for spot, x in zip(row, room, strict=True):
             spot.x = x - across / 2
     for sweep in range(SWEEPS):
         is_down, is_settling = sweep % 2 == 0, sweep == SWEEPS - 2
         for row in rows if is_down else reversed(rows):
             wished = [_wish(spot, from_above=is_down, from_below=not is_down or is_settling) for spot in row]
-            for spot, x in zip(row, _apart(wished, [spot.size.across + GAP for spot in row]), strict=True):
+            for spot, x in zip(row, _apart(wished, list(map(_room, row))), strict=True):
                 spot.x = x
     edge = min((spot.x for row in rows for spot in row), default=0)
     for row in rows:
         for spot in row:
             spot.x -= edge
+
+
+def _room(spot: _Spot) -> float:
+    return spot.size.across + (LANE if spot.size is PASSING else GAP)
 
 
 def _wish(spot: _Spot, *, from_above: bool, from_below: bool) -> float:

@@ -3,16 +3,15 @@
 from collections import Counter
 from collections.abc import Iterator
 from typing import Final
-from unicodedata import combining, east_asian_width
 from xml.sax.saxutils import escape
 
-from tenuto.draw.boxes import LOOKS, Box, Drawable, boxes, fit, framed, look, title
+from tenuto.draw.boxes import LOOKS, Box, Drawable, boxes, caption, fit, framed, look, title
 from tenuto.draw.layers import Line
 from tenuto.draw.layout import HEAD, Picture, Sizes, laid_out
+from tenuto.draw.letters import CELL, cells, cut
 from tenuto.workflow import Workflow, WorkflowStatus
 
 MARGIN: Final = 20
-CELL: Final = 7.0  # the width of a letter
 HIGH: Final = 30  # a box
 WORDS: Final = (6, 24)  # letters in a box, at least and at most
 WIDE: Final = 1600  # beyond which it may run to the right instead
@@ -24,10 +23,10 @@ def svg(drawn: Drawable) -> str:
     """An SVG image, for a browser or a page: layer by layer downwards, or to the right where that is narrower.
 
     Steps that need the same and are needed by the same stand in one block, if there are more than a dozen. A dashed
-    arrow leads to a step that forgives bad ends of its deps. Raises MissingExtra without the extra `draw`.
+    arrow leads to a step that forgives bad ends of its deps.
     """
     found = boxes(drawn)
-    letters = min(max([WORDS[0], *(_cells(_caption(box)) for box in found)]), WORDS[1])
+    letters = min(max([WORDS[0], *(cells(caption(box)) for box in found)]), WORDS[1])
     width = letters * CELL + 20
     down = _pictured(found, Sizes(width, HIGH, is_down=True))
     if down.across <= WIDE:
@@ -49,16 +48,17 @@ def _page(drawn: Drawable, found: list[Box], picture: Picture, letters: int, wid
     legend = _legend(found)
     wide, high = (picture.across, picture.along) if is_down else (picture.along, picture.across)
     top = MARGIN + HEAD + 10
-    across = round(max(wide, CELL * (_cells(name) + _cells(legend) + 3)) + 2 * MARGIN)
+    across = round(max(wide, CELL * (cells(name) + cells(legend) + 3)) + 2 * MARGIN)
     down = round(high + top + MARGIN)
+    head = f'<tspan class="name">{escape(name)}</tspan>{"  " if name else ""}'
     lines = [
         '<svg xmlns="http://www.w3.org/2000/svg" class="tenuto" role="img"',
         f' width="{across}" height="{down}" viewBox="0 0 {across} {down}">',
         f"<title>{escape(f'{name}  {legend}'.strip())}</title>",
         f"<style>{_STYLE}</style>",
         '<rect class="page" width="100%" height="100%"/>',
-        f'<text x="{MARGIN}" y="{MARGIN + 10}"><tspan class="name">{escape(name)}</tspan> {escape(legend)}</text>',
-        f'<g transform="translate({MARGIN} {top})">',
+        f'<text x="{MARGIN}" y="{MARGIN + 10}">{head}{escape(legend)}</text>',
+        f'<g transform="translate({round((across - wide) / 2)} {top})">',
         *_frames(picture, is_down=is_down),
         *_ways(picture, is_down=is_down),
         *(_box(box, *((x, y) if is_down else (y, x)), letters, width) for box, x, y in picture.boxes),
@@ -84,17 +84,19 @@ def _box(box: Box, x: float, y: float, letters: int, width: float) -> str:
     return (
         f'<g class="step {look(box)}" transform="translate({x:.0f} {y:.0f})"><title>{told}</title>'
         f'<rect width="{width:.0f}" height="{HIGH}" rx="6"/>'
-        f'<text x="10" y="19">{escape(_cut(_caption(box), letters))}</text></g>'
+        f'<text x="10" y="19">{escape(cut(caption(box), letters))}</text></g>'
     )
 
 
 def _frames(picture: Picture, *, is_down: bool) -> Iterator[str]:
-    for name, x, y, across, along in picture.frames:
+    for shown in picture.frames:
+        across, along, x, y = shown.across, shown.along, shown.x, shown.y
         left, top, wide, high = (x, y, across, along) if is_down else (y, x, along, across)
         yield f'<rect class="frame" x="{left:.0f}" y="{top:.0f}" width="{wide:.0f}" height="{high:.0f}" rx="8"/>'
-        if name:
-            told = escape(_cut(fit(name), int((wide - 20) / CELL)))
-            yield f'<text class="name" x="{left + 10:.0f}" y="{top + 18:.0f}">{told}</text>'
+        if shown.title:
+            told = "" if shown.box is None else f"<title>{escape(chr(10).join(title(shown.box)))}</title>"
+            begins = left + shown.title_at + 10
+            yield f'<text class="name" x="{begins:.0f}" y="{top + 18:.0f}">{told}{escape(shown.title)}</text>'
 
 
 def _ways(picture: Picture, *, is_down: bool) -> Iterator[str]:
@@ -126,37 +128,6 @@ def _head(x: float, y: float, is_against: bool, *, is_down: bool) -> str:
 def _at(across: float, along: float, is_down: bool) -> str:
     x, y = (across, along) if is_down else (along, across)
     return f"{x:.1f} {y:.1f}".replace(".0", "")
-
-
-# ── letters ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def _caption(box: Box) -> str:
-    return f"{LOOKS[look(box)].mark} {fit(box.name)}".lstrip()
-
-
-def _cells(text: str) -> int:
-    return sum(map(_cell, text))
-
-
-def _cell(char: str) -> int:
-    return 0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1
-
-
-def _cut(text: str, cells: int) -> str:
-    """The text in so many cells; of one that is too long its beginning and its end, which tell names apart."""
-    if _cells(text) <= cells:
-        return text
-    head, tail, room = "", "", max(cells, 3) - 1
-    for char in text:
-        if _cells(head + char) > (room + 1) // 2:
-            break
-        head += char
-    for char in reversed(text):
-        if _cells(char + tail) > room - _cells(head):
-            break
-        tail = char + tail
-    return f"{head}…{tail}"
 
 
 # ── colours ───────────────────────────────────────────────────────────────────────────────────────

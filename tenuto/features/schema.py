@@ -160,9 +160,18 @@ def _fields_without(fields: dict[str, Any] | list[dict[str, Any]], names: frozen
         kept: dict[str, Any] = {key: field[key] for key in ("schema", "required", "validation_alias") if key in field}
         if names & {name, *_texts(field.get("validation_alias"))}:
             kept["schema"] = {"type": "any"}
-        elif field["schema"]["type"] == "default":
-            kept["required"] = False
+        else:
+            kept["schema"] = _serialized_alone(kept["schema"])
+            if field["schema"]["type"] == "default":
+                kept["required"] = False
         yield name, {"type": "typed-dict-field", **kept}
+
+
+def _serialized_alone(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a field without a serializer that is handed the whole model, of which parts are not there yet."""
+    if schema.get("serialization", {}).get("is_field_serializer"):
+        return {name: part for name, part in schema.items() if name != "serialization"}
+    return schema
 
 
 def _texts(alias: Any) -> set[str]:

@@ -7,21 +7,31 @@ from tenuto import codec
 from tenuto.context import NONE, Needs, running
 from tenuto.errors import InvalidArgs
 from tenuto.features.reasons import path_of
+from tenuto.outcome import Discard
 from tenuto.reference import Reference, Waiting, kind_of
 
 Path = tuple[int | str, ...]
 
 
+class Unfilled(Discard):
+    """There is nothing in the place of a reference: discarded, since the results of its deps stay what they are."""
+
+    def __init__(self, refused: InvalidArgs) -> None:
+        super().__init__(str(refused))
+        self.name = type(refused).__name__
+        self.problems = refused.problems
+
+
 def filled(worker: str, args: Any) -> tuple[Any, dict[str, Reference]]:
     """The args with results in the place of references, and by their paths the references that stood there.
 
-    Raises InvalidArgs with every one that has no value, and for a result that is sealed what kept it so.
+    Raises Unfilled with every one that has no value, and for a result that is sealed what kept it so.
     """
     mine = running.get(None)
     filling = _Filling(NONE if mine is None else mine.needs)
     values = filling.value(args, ())
     if filling.problems:
-        raise InvalidArgs(worker, filling.problems)
+        raise Unfilled(InvalidArgs(worker, filling.problems))
     if mine is not None:
         mine.job = mine.job.replace(args=values)  # for current_job()
     return values, filling.found

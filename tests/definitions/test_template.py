@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenuto.errors import InvalidTemplate, InvalidWorkflow
+from tenuto import template
+from tenuto.errors import InvalidTemplate, InvalidWorkflow, TooLarge
 from tenuto.features.chain import Chain
 from tenuto.features.deadline import Deadline
 from tenuto.features.unique import Unique
@@ -273,7 +274,11 @@ def test_every_fault_is_told_at_once_with_its_path():
                 "args": {"n": "seven", "zz": 1},
                 "options": {"priority": 10, "qeue": "x"},
             },
-            "c": {"worker": "templates.take", "args": {"value": {"$ref": ["nobody"]}}, "ignore_deleted": "yes"},
+            "c": {
+                "worker": "templates.take",
+                "args": {"value": [1, {"deep": {"$tuple": [{"$ref": ["nobody"]}]}}, {"$set": [{"$ref": ["me"]}]}]},
+                "ignore_deleted": "yes",
+            },
             "d": {"args": [], "wroker": "templates.take"},
             "e": {"worker": "templates.chained"},
             "f": 7,
@@ -291,7 +296,8 @@ def test_every_fault_is_told_at_once_with_its_path():
         "steps.b.args.zz",
         "steps.b.options.priority",
         "steps.b.options.qeue",
-        "steps.c.args",
+        "steps.c.args.value[1].deep[0]",
+        "steps.c.args.value[2][0]",
         "steps.c.ignore_deleted",
         "steps.d.args",
         "steps.d.wroker",
@@ -408,6 +414,32 @@ def test_depth_is_refused_in_data_and_in_text():
 def test_text_that_is_no_such_json_is_refused(text):
     with pytest.raises(InvalidTemplate):
         Workflow.from_json(text)
+
+
+def test_a_text_that_is_too_large_is_refused_before_it_is_read(monkeypatch):
+    monkeypatch.setattr(template, "TEMPLATE_MOST", 60)
+    text = '{"steps": {"ü": {"worker": "templates.take"}}}'
+
+    assert Workflow.from_json(text).step_names == ["ü"]
+    with pytest.raises(TooLarge, match=r"a workflow as text takes 61 bytes"):
+        Workflow.from_json(text + " " * (61 - len(text.encode())))
+
+
+def test_before_new_of_a_hook_is_called_for_each_job_that_data_makes():
+    flow = Workflow()
+    flow.add("a", hooked.new(0))
+    again = Workflow.from_dict(flow.to_dict())
+
+    assert [each.jobs["a"].args for each in (flow, again)] == [{"made": 1}, {"made": 2}]
+
+
+class Counting:
+    def before_new(self, args: Any, options: Any) -> Any:
+        return {"made": args["made"] + 1}, options
+
+
+@job(name="templates.hooked", hooks=[Counting()])
+def hooked(made: int) -> None: ...
 
 
 def test_a_key_that_is_there_twice_is_named():

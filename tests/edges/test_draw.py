@@ -8,10 +8,10 @@ import random
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from pathlib import Path
@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from tenuto import Failure, StepStatus, Workflow, WorkflowStatus, draw
 from tenuto.draw import Box
 from tenuto.draw.boxes import LOOKS
-from tenuto.errors import CycleFound, EmptyWorkflow, MissingExtra, UnknownDependency
+from tenuto.errors import CycleFound, EmptyWorkflow, UnknownDependency
 from tenuto.job import JobState
 from tests.kit import Obey
 
@@ -155,15 +155,72 @@ def test_what_is_no_workflow_is_refused_as_validate_does(drawn):
         drawn([Box("a", ("b",)), Box("b", ("a",))])
 
 
-def test_without_the_extra_svg_says_what_to_install_and_the_others_are_drawn(monkeypatch):
-    for module in [name for name in sys.modules if name.partition(".")[0] == "igraph"]:
-        monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.setitem(sys.modules, "igraph", None)
+def stored_with_groups() -> WorkflowStatus:
+    """A group with a group in it, a group behind it, and one without members yet."""
+    rows: list[tuple[str, tuple[str, ...], str, str | None]] = [
+        ("fetch", (), "completed", None),
+        ("pages", ("pages/0", "pages/sub"), "suspended", None),
+        ("pages/0", ("fetch",), "completed", "pages"),
+        ("pages/sub", ("pages/sub/a",), "suspended", "pages"),
+        ("pages/sub/a", ("fetch",), "executing", "pages/sub"),
+        ("grown", (), "suspended", None),
+        ("many", ("pages", "many/0"), "suspended", None),
+        ("many/0", ("pages",), "suspended", "many"),
+        ("send", ("many", "grown"), "suspended", None),
+    ]
+    steps = tuple(Member(name, "1", "shop.do", deps, state, None, parent=parent) for name, deps, state, parent in rows)
+    return replace(stood(), steps=steps)
 
-    with pytest.raises(MissingExtra, match=r"pip install 'tenuto\[draw\]'"):
-        draw.svg(diamond())
-    assert draw.mermaid(diamond())
-    assert draw.dot(diamond())
+
+@dataclass(frozen=True)
+class Member(StepStatus):
+    parent: str | None = None
+
+
+def test_a_step_that_is_a_group_is_the_frame_around_its_members_at_any_depth():
+    found = {box.name: box for box in draw.boxes(stored_with_groups())}
+
+    assert found["pages"].frame == "pages"
+    assert (found["pages/sub"].group, found["pages/sub"].frame) == (("pages",), "sub")
+    assert found["pages/sub/a"].group == ("pages", "sub")
+    assert (found["fetch"].group, found["fetch"].frame) == ((), "")
+    picture = parsed(stored_with_groups())
+    shown = {name: step.findtext(SVG + "text") for name, step in zip(titles(picture), steps_of(picture), strict=True)}
+    assert shown == {
+        "fetch": "✓ fetch",
+        "pages/0": "✓ 0",
+        "pages/sub/a": "▶ a",
+        "grown": "· grown",
+        "many/0": "· 0",
+        "send": "· send",
+    }
+    names = [text for text in picture.iter(SVG + "text") if text.get("class") == "name"]
+    assert ["".join(text.itertext()) for text in names] == [
+        "pages\nshop.do\nsuspended· pages",
+        "pages/sub\nshop.do\nsuspended· sub",
+        "many\nshop.do\nsuspended· many",
+    ]
+
+
+def test_arrows_lead_to_a_group_as_one_thing_in_each_format():
+    assert [line.strip() for line in draw.mermaid(stored_with_groups()).splitlines() if "-->" in line] == [
+        "n0 --> n2",
+        "n0 --> n4",
+        "g0 --> n7",
+        "g2 --> n8",
+        "n5 --> n8",
+    ]
+    assert [line.strip() for line in draw.dot(stored_with_groups()).splitlines() if "->" in line] == [
+        "n0 -> n2",
+        "n0 -> n4",
+        "n4 -> n7 [ltail=cluster_0]",
+        "n7 -> n8 [ltail=cluster_2]",
+        "n5 -> n8",
+    ]
+    heads = next(
+        path.get("d") or "" for path in parsed(stored_with_groups()).iter(SVG + "path") if path.get("class") == "head"
+    )
+    assert heads.count("M") == 7  # two frames and a box below, and what is entered in them
 
 
 def test_the_boxes_of_a_group_stand_in_one_frame_in_each_format():
@@ -353,6 +410,35 @@ def test_a_wide_fan_out_stands_in_rows_with_one_arrow_in_and_one_out():
     assert float(picture.get("width", 0)) < 1600
     (way, heads) = (path.get("d") or "" for path in picture.iter(SVG + "path"))
     assert (way.count("M"), heads.count("M")) == (2, 2)
+
+
+def test_no_arrows_of_a_tree_cross():
+    """Each has its followers beside it, in the order of adding."""
+    roots = [
+        Box("root"),
+        *(Box(f"w{n}", ("root",)) for n in range(11)),
+        *(Box(f"x{n}", (f"w{n // 4}",)) for n in range(24)),
+    ]
+    where = places(parsed([*roots, Box("end", ("w10", "x3"))]))
+
+    for names in ([f"w{n}" for n in range(11)], [f"x{n}" for n in range(24)]):
+        assert sorted(names, key=lambda name: where[name].top) == names
+
+
+@pytest.mark.parametrize("title", ["x", "in", "a title that is wider than what it is of", "漢" * 40])
+def test_no_arrow_runs_through_the_title_of_a_frame(title):
+    picture = parsed([Box("a"), Box("b", ("a",), group=(title,)), Box("c", ("b",), group=(title, "in"))])
+    (way,) = (path.get("d") or "" for path in picture.iter(SVG + "path") if path.get("class") == "way")
+    down = [(float(x), float(y), float(end)) for x, y, end in re.findall(r"M([\d.]+) ([\d.]+)L\1 ([\d.]+)", way)]
+
+    texts = [text for text in picture.iter(SVG + "text") if text.get("class") == "name"]
+    assert len(texts) == 2
+    assert down
+    for text in texts:
+        x, y = float(text.get("x", 0)), float(text.get("y", 0))
+        wide = 7.3 * sum(2 if char == "漢" else 1 for char in text.text or "")
+        assert [at for at, top, end in down if x - 2 < at < x + wide and top < y and end > y - 10] == []
+        assert any(frame.holds(Area(x, y - 10, x + wide, y)) for frame in frames_of(picture))
 
 
 def test_what_is_wide_and_not_deep_runs_to_the_right():

@@ -1,12 +1,13 @@
 """Args with results of other steps: what is checked at once, what later, and what each fault says."""
 
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, PlainSerializer, field_serializer, field_validator, model_validator
 from typing_extensions import TypedDict
 
 from tenuto.codec import decode, encode
@@ -14,6 +15,7 @@ from tenuto.context import Needs, Running, running
 from tenuto.definition import resolve
 from tenuto.errors import CycleFound, DuplicateStep, ForeignStep, InvalidArgs, UnknownDependency
 from tenuto.features.feature import Process
+from tenuto.features.waiting import Unfilled
 from tenuto.function import job
 from tenuto.job import SUSPENDED, Job
 from tenuto.outcome import Outcome, Record
@@ -173,6 +175,38 @@ def test_other_fields_of_a_model_are_checked_without_the_code_that_wants_all_of_
     assert [path for path, _ in refused.value.problems] == ["b[0]"]
 
 
+class Written(BaseModel):
+    """Serializers of fields: one is handed the whole model, one the value alone, one is of a field that waits."""
+
+    token: str
+    day: date
+    tag: Annotated[str, PlainSerializer(str.upper)] = "x"
+
+    @field_serializer("day")
+    def german(self, day: date) -> str:
+        return f"{day:%d.%m.%Y}{self.token[:0]}"
+
+    @field_serializer("token")
+    def quoted(self, token: str) -> str:
+        return f"<{token}>"
+
+    @field_validator("day", mode="before")
+    @classmethod
+    def read(cls, day: Any) -> Any:
+        return datetime.strptime(day, "%d.%m.%Y").date() if isinstance(day, str) else day  # noqa: DTZ007
+
+
+class OfWritten(Worker[Written, Any], name="waiting.written"):
+    async def process(self, job: Job[Written, Any]) -> Any: ...
+
+
+async def test_a_serializer_that_wants_the_whole_model_is_not_asked_before_it_is_there():
+    made: Job[Any, Any] = OfWritten.new(token=later(TOKEN), day=later("02.01.2026"))
+
+    assert made.args == {"token": TOKEN, "day": date(2026, 1, 2), "tag": "X"}
+    assert await args_in_process(made, {"token": "t"}) == Written(token="t", day=date(2026, 1, 2), tag="X")
+
+
 def test_a_cycle_is_refused():
     ring: list[Any] = [TOKEN]
     ring.append(ring)
@@ -218,8 +252,9 @@ async def test_the_running_job_has_its_args_filled_in():
 
 
 async def problems(made: Job[Any, Any], result: Any) -> tuple[tuple[str, str], ...]:
-    with pytest.raises(InvalidArgs) as refused:
+    with pytest.raises((InvalidArgs, Unfilled)) as refused:
         await args_in_process(made, result)
+    assert isinstance(refused.value, InvalidArgs | Unfilled)
     return refused.value.problems
 
 

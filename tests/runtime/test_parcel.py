@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tenuto.context import Needs
-from tenuto.errors import RaisedElsewhere, ResultTooLarge, UnencodableResult
+from tenuto.errors import KeyUnavailable, NotSealed, RaisedElsewhere, ResultTooLarge, SealBroken, UnencodableResult
 from tenuto.features.recorded import Recording, Unstorable
 from tenuto.job import EXECUTING, Failure, Job, Signal
 from tenuto.outcome import DONE, GATED, Cancel, Discard, Failed, Outcome, Record, Snooze, settle
@@ -52,6 +52,17 @@ def test_a_job_arrives_as_it_is():
     assert not job.cancelled
     assert (needs.results, needs.own, module) == ({"a": '"x"', "b": None}, "7", "shop.jobs")
     assert sizes == Sizes(recorded=7_000)
+
+
+def test_why_a_result_stays_closed_arrives_as_it_was_told():
+    faults = {"a": KeyUnavailable("k1", "w"), "b": SealBroken("7", "result"), "": NotSealed("7", "result", "w")}
+    arrived = unpack_needs(pack_needs(Needs({"a": "x", "b": "x"}, "x", closed={**faults, "c": OSError("away")}))).closed
+
+    assert {name: (type(fault), str(fault), vars(fault)) for name, fault in arrived.items() if name != "c"} == {
+        name: (type(fault), str(fault), vars(fault)) for name, fault in faults.items()
+    }
+    assert isinstance(arrived["c"], RaisedElsewhere)
+    assert (arrived["c"].original, arrived["c"].message) == ("OSError", "away")
 
 
 def test_args_as_deep_as_may_be_arrive():

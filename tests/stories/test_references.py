@@ -17,7 +17,7 @@ from tenuto.opening import encryption_of
 from tenuto.reference import Reference, Waiting
 from tenuto.testing import run_workflow
 from tests.conftest import OpenApp
-from tests.kit import Obey, drain, finish, reason_of, result_of, state_of
+from tests.kit import Obey, drain, eventually, finish, reason_of, result_of, state_of
 from tests.storage.tables import look_into
 from tests.stories import referring
 
@@ -190,6 +190,7 @@ async def test_a_place_that_is_not_there_fails_the_attempt_and_is_named(app, pat
     reason = await failed(app, flow)
 
     assert f"token: there is no such thing as {found!r}" in reason
+    assert (await app.fetch(flow.jobs["use"])).attempt == 1  # though it may have two
 
 
 async def test_a_dep_that_stored_nothing_fails_the_attempt(app):
@@ -326,6 +327,41 @@ async def test_encrypted_steps_get_it_elsewhere_too(open_app: OpenApp, worker):
         assert await result_of(app, flow, "use") == ["s", "t-2"]
 
 
+USERS = [referring.use, referring.in_thread, referring.afar, referring.on_pool, referring.sealed_pool]
+
+
+@pytest.mark.parametrize("worker", USERS, ids=["loop", "thread", "process", "executor", "sealed executor"])
+async def test_a_sealed_result_that_cannot_be_opened_fails_the_attempt_and_says_why(open_app: OpenApp, worker):
+    with ThreadPoolExecutor(2) as pool:
+        app = await open_app(queues={"default": 5, "pool": 2}, executors={"pool": pool})
+        other = KeyRing("other", {"other": KeyRing.new_key()})
+
+        @job(name="references.theirs", encrypted=other)
+        async def theirs() -> str:
+            return "t-3"
+
+        flow = Workflow()
+        args: dict[str, Any] = {"token": flow.add("fetch", theirs.new()).result}
+        args |= {"n": 1} if worker in (referring.afar, referring.on_pool) else {}
+        args |= {"secret": "s"} if worker is referring.sealed_pool else {}
+        flow.add("use", worker.options(schedule_in=1, max_attempts=1).new(**args))
+        await app.enqueue(flow)
+        await eventually(lambda: has_state(app, flow.jobs["fetch"], COMPLETED))
+        forgotten = _registry.pop("references.theirs")
+        try:
+            await app.workflow(flow.id).wait(timeout=30)
+        finally:
+            _registry["references.theirs"] = forgotten
+
+        (error,) = (await app.opened(await app.fetch(flow.jobs["use"]))).errors
+        assert error.type == "KeyUnavailable"
+        assert "the key 'other' is not here" in error.message
+
+
+async def has_state(app: Tenuto, stored: Job[Any, Any], state: str) -> bool:
+    return (await app.fetch(stored)).state == state
+
+
 # ── where it cannot be ────────────────────────────────────────────────────────────────────────────
 
 
@@ -356,7 +392,9 @@ async def test_neither_meta_nor_changed_args_hold_one(app):
 
     with pytest.raises(Unencodable):
         referring.use.options(meta={"token": found["token"]})
-    with pytest.raises(Unencodable):
+    with pytest.raises(
+        InvalidJob, match=r"args= holds the result of step 'fetch' at .*, and a step that is stored takes"
+    ):
         await app.update(stored, {"args": {"token": found["token"]}})
 
 

@@ -7,7 +7,16 @@ from typing import Any, Final, NamedTuple, cast
 
 from tenuto import codec
 from tenuto.context import Needs
-from tenuto.errors import CodecError, RaisedElsewhere, ResultTooLarge, TooLarge, UnencodableResult
+from tenuto.errors import (
+    CodecError,
+    KeyUnavailable,
+    NotSealed,
+    RaisedElsewhere,
+    ResultTooLarge,
+    SealBroken,
+    TooLarge,
+    UnencodableResult,
+)
 from tenuto.failure import as_text, entry, failures, name_of, said, trace_of
 from tenuto.features.recorded import Recording
 from tenuto.job import Job, JobState, Signal
@@ -27,6 +36,7 @@ from tenuto.text import clean
 
 AnyJob = Job[Any, Any]
 
+_SEALS: Final[Mapping[str, type[Exception]]] = {kind.__name__: kind for kind in (KeyUnavailable, SealBroken, NotSealed)}
 _STAYS: Final = frozenset({"signal", "encoded", "existing"})  # what of a job has no meaning elsewhere
 _HEAD: Final = struct.Struct(">I")
 HEAD_SIZE: Final = _HEAD.size
@@ -54,8 +64,26 @@ def pack(job: AnyJob, needs: str, module: str, sizes: Sizes = USUAL) -> str:
 
 
 def pack_needs(needs: Needs) -> str:
-    """What a step may read, as text."""
-    return codec.encode({"results": needs.results, "own": needs.own})
+    """What a step may read, as text, and of what it may not, why."""
+    closed = {name: _told(fault) for name, fault in needs.closed.items()}
+    return codec.encode({"results": needs.results, "own": needs.own, "closed": closed})
+
+
+def _told(fault: Exception) -> dict[str, Any]:
+    """Why a result stays closed, as data: an error of ours with its parts, or what another one said."""
+    ours = type(fault).__name__ if type(fault) in _SEALS.values() else None
+    parts = vars(fault) if ours else {}
+    return {"ours": ours, "original": name_of(fault), "message": clean(said(fault)), "parts": parts}
+
+
+def _untold(told: Mapping[str, Any]) -> Exception:
+    """What `_told` was given; an error that is none of ours comes as RaisedElsewhere."""
+    if told["ours"] is None:
+        return RaisedElsewhere(told["original"], told["message"], "")
+    kind = _SEALS[told["ours"]]
+    fault = kind.__new__(kind, told["message"])
+    vars(fault).update(told["parts"])
+    return fault
 
 
 def _meta(meta: Any) -> dict[str, Any]:
@@ -75,7 +103,8 @@ def unpack(text: str) -> Parcel:
 
 def unpack_needs(text: str) -> Needs:
     """What `pack_needs` was given. Raises Undecodable."""
-    return Needs(**codec.decode(text))
+    found = codec.decode(text)
+    return Needs(found["results"], found["own"], closed={name: _untold(told) for name, told in found["closed"].items()})
 
 
 # ── and back ──────────────────────────────────────────────────────────────────────────────────────
