@@ -655,6 +655,48 @@ FENCES = [
         "create index workflows_unique",
         "tests/stories/test_steering.py::test_of_twenty_who_enqueue_at_once_one_is_the_first",
     ),
+    Fence(
+        "What an attempt's result says of usage counts once, however often it is said",
+        "llm/usage.py",
+        r"\{job\.id\} \{job\.epoch\}",
+        "{object()}",
+        "tests/stories/test_costs.py::test_a_result_that_is_stored_early_and_returned_says_its_usage_once",
+    ),
+    Fence(
+        "What a model used is written though its attempt is stopped",
+        "ledger.py",
+        r"asyncio\.shield\(write\)",
+        "write",
+        "tests/stories/test_costs.py::test_what_was_used_is_kept_though_the_attempt_is_stopped_while_it_is_told",
+    ),
+    Fence(
+        "What a model used is kept however long the database is away",
+        "ledger.py",
+        r"except StorageUnavailable",
+        "except NotStarted",
+        "tests/stories/test_costs.py::test_what_was_used_is_kept_once_when_the_database_is_away_at_that_moment",
+    ),
+    Fence(
+        "A model without a price is unknown in every total it is part of",
+        "llm/costs.py",
+        r"None if unpriced else known",
+        "known",
+        "tests/stories/test_costs.py::test_a_model_without_a_price_is_unknown_in_its_row_and_in_every_total_it_is_part_of",
+    ),
+    Fence(
+        "A log holds no secret in the clear where a step is encrypted",
+        "ledger.py",
+        r"bool\(needs\.sealed\) and encryption_of\(job\.worker\) is None",
+        "False",
+        "tests/stories/test_debug.py::test_a_step_behind_an_encrypted_one_keeps_nothing_of_it_in_the_clear",
+    ),
+    Fence(
+        "What an encrypted step asks a model is sealed",
+        "ledger.py",
+        r"if encryption is not None and text is not None",
+        "if False",
+        "tests/stories/test_debug.py::test_what_an_encrypted_step_asks_is_sealed_and_opens_with_its_keys",
+    ),
 ]
 
 

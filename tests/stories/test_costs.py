@@ -14,6 +14,7 @@ from tenuto.errors import ConfigError, InvalidPrice, InvalidRequest, InvalidUsag
 from tenuto.llm.costs import Which
 from tenuto.llm.usage import documents_of
 from tenuto.storage import usage
+from tenuto.testing import database_away
 from tests.kit import drain, eventually, finish
 from tests.storage.tables import look_into
 
@@ -197,6 +198,40 @@ async def test_a_record_that_is_written_twice_counts_once(app):
         await app.ledger.record(one, [Usage("owl", 1, 0)], [id])
 
     assert await kept(app) == 1
+
+
+@pytest.mark.parametrize("lost", ["calls", "answers"])
+async def test_what_was_used_is_kept_once_when_the_database_is_away_at_that_moment(app, lost):
+    @job(name="costs.away")
+    async def away() -> dict[str, Any]:
+        with database_away(app, calls=3, lost=lost):
+            await record_usage("owl", 5, 0)
+        back.set()
+        return {"llm_usage": used("owl", 7, 0)}
+
+    back = asyncio.Event()
+    one = await app.enqueue(away.new())
+    await back.wait()
+    await drain(app)
+
+    assert (await app.fetch(one)).attempt == 1
+    total = (await app.costs()).total
+    assert (total.requests, total.input_tokens) == (2, 12)
+
+
+async def test_what_was_used_is_kept_though_the_attempt_is_stopped_while_it_is_told(app):
+    @job(name="costs.stopped", max_attempts=1)
+    async def stopped() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().call_soon(task.cancel)
+        await record_usage("owl", 5, 0)
+
+    one = await app.enqueue(stopped.new())
+
+    await eventually(lambda: _is(app, 5))
+    await drain(app)
+    assert (await app.fetch(one)).state == "discarded"
 
 
 # ── in a result ───────────────────────────────────────────────────────────────────────────────────

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, assert_type
 
-from tenuto import blocking
+from tenuto import blocking, llm
 from tenuto.answer import Answer, Cancelled, Completed, Discarded, Failed
 from tenuto.app import Tenuto
 from tenuto.borrowing import complete_in
@@ -19,13 +20,14 @@ from tenuto.function import job
 from tenuto.hooking import attach_hook, detach_hook
 from tenuto.job import Failure, Job
 from tenuto.limits import Limits, Queue, Rate
+from tenuto.llm import Debugging, Price, record_usage
 from tenuto.outcome import Cancel, Discard, Record, Snooze
 from tenuto.relay import Relay
 from tenuto.schedule import CronStatus
 from tenuto.sizes import Sizes
 from tenuto.testing import Clock, Drained, Faults, Tried, WorkflowRun, assert_enqueued, drain, perform, run_workflow
 from tenuto.worker import Worker
-from tenuto.workflow import Step, Workflow, WorkflowStatus
+from tenuto.workflow import ModelSteps, Step, Workflow, WorkflowStatus
 
 # ── functions ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -349,6 +351,23 @@ def use_blocking(app: blocking.Tenuto) -> None:
     app.enqueue(7)  # type: ignore[call-overload]  # pyright: ignore
     app.queue("web").scale("three")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     app.workflow("id").wait(until=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+# ── models ────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def models(app: Tenuto, waiting: blocking.Tenuto) -> None:
+    assert_type(flow.fan_out_models("a", count.new([]), ["owl"], synthesize=count.new([])), ModelSteps)
+    assert_type(flow.fan_out_models("b", count.new([]), {"first": "owl"}, deps="a").models["first"], Step[Any])
+    assert_type(await app.costs(by=["step", "day"], workflow="id"), llm.Costs)
+    assert_type(waiting.costs().total.cost, Decimal | None)
+    assert_type(await app.workflow("id").debug("a", attempt=1), list[llm.DebugEntry])
+    assert_type(waiting.workflow("id").debug(), list[llm.DebugEntry])
+    await record_usage("owl", 1, 2, cached_tokens=3, latency=0.5)
+    Tenuto(pricing={"owl": Price("1", 2), "wren": [Price(Decimal(1), "2", cached="0.1")]}, debugging=Debugging())
+
+    Price(0.1, 0.2)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await record_usage("owl", 1.5, 2)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 # ── testing ───────────────────────────────────────────────────────────────────────────────────────
