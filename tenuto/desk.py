@@ -104,7 +104,7 @@ class Desk:
     def workflow(self, id: UUID | str) -> WorkflowHandle:
         """One stored workflow: its status, its end, the results of its steps."""
         self._check_open()
-        return WorkflowHandle(id_of(id), self.database, self._notifier, self._check_open)
+        return WorkflowHandle(id_of(id), self.database, self._notifier, self._check_open, self.config.sizes)
 
     def queue(self, name: str) -> QueueHandle:
         """One queue, to pause, resume, scale, start or stop."""

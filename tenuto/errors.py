@@ -34,6 +34,8 @@ TenutoError
 │   └── NotSealed, NotEncrypted it is in the clear, or sealed, and its worker is not
 ├── Refused                 a verb that would break a promise
 │   ├── JobMismatch, WorkflowMismatch   the same id again, with another content
+│   ├── WorkflowFinished        steps cannot be added to what has ended
+│   ├── NotInGraft              only the step of a graft fills its group
 │   ├── UniqueConflict          another job holds the unique key that this one needs
 │   ├── NeedsUnmet              a step whose own need ended badly cannot be retried alone
 │   ├── EmptyFilter             a filter that names nothing would mean everything
@@ -434,6 +436,25 @@ class WorkflowMismatch(Refused):
     def __init__(self, workflow_id: str) -> None:
         super().__init__(f"workflow {workflow_id} is already stored with other steps; make a new Workflow")
         self.workflow_id = workflow_id
+
+
+class WorkflowFinished(Refused):
+    """Steps cannot be added any more: the workflow has finished, or the group that they were for has ended."""
+
+    def __init__(self, workflow_id: str, group: str | None = None) -> None:
+        whole = f"workflow {workflow_id}"
+        what = f"group {group!r} of {whole} has ended" if group else f"{whole} has finished"
+        super().__init__(f"{what}, so nothing can be added to it; make a new Workflow, or retry a step of it first")
+        self.workflow_id = workflow_id
+        self.group = group
+
+
+class NotInGraft(Refused):
+    """Only the step of an `add_graft` can fill its group."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {job_id} is not the step of a graft; add it with Workflow.add_graft(name, job)")
+        self.job_id = job_id
 
 
 class UniqueConflict(Refused):

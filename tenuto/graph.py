@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tenuto.errors import CycleFound, UnknownDependency
 
@@ -41,6 +41,23 @@ class Edge(NamedTuple):
     ignore_deleted: bool
     of_group: bool = False  # whether it is a group that needs
     met: bool = False  # from the start: what is needed has ended already
+
+
+class Need(NamedTuple):
+    """One need of one step that is added to a stored workflow, by names."""
+
+    step: str
+    dep: str
+    flags: tuple[bool, bool, bool]
+
+
+class Growth(NamedTuple):
+    """Steps that are to be added to a stored workflow; what they need may be there already."""
+
+    jobs: Sequence[Any]  # in the order of the nodes
+    nodes: Sequence[Node]  # each with its place among these
+    needs: Sequence[Need]
+    members: Mapping[str, bool]  # of the group that is to be filled, with whether another member needs each
 
 
 def order(deps: Mapping[str, Sequence[str]]) -> list[str]:

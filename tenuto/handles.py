@@ -2,20 +2,30 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from enum import Enum
 from types import EllipsisType
 from typing import Any, Final
 
-from tenuto.errors import InvalidRequest, NoResult, StepNotFound, StorageUnavailable, WaitTimedOut, WorkflowNotFound
-from tenuto.job import Duration, check_name, seconds
+from tenuto.errors import (
+    InvalidRequest,
+    InvalidWorkflow,
+    NoResult,
+    StepNotFound,
+    StorageUnavailable,
+    WaitTimedOut,
+    WorkflowNotFound,
+)
+from tenuto.growing import appended
+from tenuto.job import Duration, Job, Result, check_name, seconds
 from tenuto.limits import Limits, Rate
 from tenuto.opening import result_value
-from tenuto.runtime.notifier import Notifier
+from tenuto.runtime.notifier import Notifier, tell_settled
+from tenuto.sizes import USUAL, Sizes
 from tenuto.storage import limited, reading, steer
 from tenuto.storage.database import Database, Hint
-from tenuto.workflow import StepStatus, WorkflowStatus
+from tenuto.workflow import Dep, Step, StepStatus, Workflow, WorkflowStatus
 
 POLL_EVERY: Final = 1.0  # seconds: a wait never depends on a hint
 _MOST_SLOTS: Final = 100_000
@@ -24,8 +34,11 @@ _MOST_SLOTS: Final = 100_000
 class WorkflowHandle:
     """One stored workflow, by id. Every method reads it anew."""
 
-    def __init__(self, id: str, database: Database, notifier: Notifier, check_open: Callable[[], None]) -> None:
+    def __init__(
+        self, id: str, database: Database, notifier: Notifier, check_open: Callable[[], None], sizes: Sizes = USUAL
+    ) -> None:
         self.id = id
+        self._sizes = sizes
         self._database = database
         self._notifier = notifier
         self._check_open = check_open  # raises NotStarted
@@ -71,6 +84,38 @@ class WorkflowHandle:
             if (await self.status(steps=False)).is_finished:
                 return await self.status()
         return None
+
+    # ── grow ──
+
+    async def append(self, flow: Workflow) -> Workflow:
+        """Add all steps of another workflow to this one, all or none; that one, as it is stored now.
+
+        Their deps may be steps that are here. Behind one that has ended they begin at once, or are cancelled where it
+        ended badly and they do not forgive it. Raises WorkflowFinished, WorkflowNotFound, DuplicateStep for a name that
+        is taken, UnknownDependency, and what `enqueue` raises for a workflow.
+        """
+        if not isinstance(flow, Workflow):
+            raise InvalidWorkflow(f"what is appended is a Workflow, and no {type(flow).__name__}; for one job, add()")
+        self._check_open()
+        stored, grown = await appended(self._database, self._sizes, self.id, flow)
+        tell_settled(self._notifier, grown.settled)
+        return stored
+
+    async def add(
+        self,
+        name: str | Enum,
+        job: Job[Any, Result],
+        deps: Dep | Iterable[Dep] = (),
+        *,
+        ignore_cancelled: bool = False,
+        ignore_discarded: bool = False,
+        ignore_deleted: bool = False,
+    ) -> Step[Result]:
+        """Add one step; it, with its job as it is stored now. Deps and refusals are as those of `append`."""
+        flow = Workflow(id=self.id)
+        flags = {"cancelled": ignore_cancelled, "discarded": ignore_discarded, "deleted": ignore_deleted}
+        step = flow.add(name, job, deps, **{f"ignore_{ending}": flag for ending, flag in flags.items()})
+        return (await self.append(flow)).steps[step.name]
 
     async def result(self, step: str | Enum) -> Any:
         """What one step stored. Raises StepNotFound, NoResult, WorkflowNotFound.

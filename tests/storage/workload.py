@@ -8,10 +8,11 @@ from datetime import timedelta
 from itertools import count
 from typing import Any
 
+from tenuto.graph import Head
 from tenuto.job import Job
 from tenuto.limits import Limits, Rate
 from tenuto.outcome import DONE, GATED, Discard, Outcome, Record, settle
-from tenuto.storage import crons, limited, overdue, reading, relays, steer, store, upkeep, upstream
+from tenuto.storage import append, crons, limited, overdue, reading, relays, steer, store, upkeep, upstream
 from tenuto.storage.crons import Declared
 from tenuto.storage.database import Verb, last
 from tenuto.workflow import Workflow
@@ -214,6 +215,10 @@ class Work:
         jobs = self._claim(queue)
         self._ack(jobs, DONE)
         self.examiner.run(steer.retry, [job.id for job in jobs])
+        more = Workflow()
+        for n in range(self.batch):
+            more.add(f"more{n}", Job("w", queue=queue), deps=f"g{n}/in/0")
+        self.examiner.run(append.append, flow.id, more.growth(Head(flow.id)))
 
     def many_workflows(self) -> None:
         """As many workflows as the batch has jobs, finished by one ack."""
