@@ -14,6 +14,7 @@ from tenuto.features.keys import KeyRing
 from tenuto.features.recorded import Recorded
 from tenuto.features.unique import Unique
 from tenuto.function import job
+from tenuto.growing import graft
 from tenuto.hooking import attach_hook, detach_hook
 from tenuto.job import Failure, Job, JobState
 from tenuto.limits import Limits, Queue, Rate
@@ -73,6 +74,7 @@ __all__ = [
     "current_app",
     "current_job",
     "detach_hook",
+    "graft",
     "job",
     "llm",
     "record_usage",

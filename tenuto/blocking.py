@@ -18,7 +18,7 @@ from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, o
 from uuid import UUID
 
 from tenuto import app as awaited
-from tenuto import handles, relay, results, schedule, signals
+from tenuto import growing, handles, relay, results, schedule, signals
 from tenuto.answer import Answer, TimedOut
 from tenuto.app import J
 from tenuto.background import STILL_WITHIN, AfterFork, Background, Front, Loop
@@ -103,6 +103,8 @@ class WorkflowHandle(_Face[handles.WorkflowHandle]):
     status = _waiting(handles.WorkflowHandle.status)
     wait = _waiting(handles.WorkflowHandle.wait)
     result = _waiting(handles.WorkflowHandle.result)
+    append = _waiting(handles.WorkflowHandle.append)
+    add = _waiting(handles.WorkflowHandle.add)
     cancel = _waiting(handles.WorkflowHandle.cancel)
     retry = _waiting(handles.WorkflowHandle.retry)
     delete = _waiting(handles.WorkflowHandle.delete)
@@ -595,6 +597,15 @@ def _in_plain(what: str) -> Callable[[Coroutine[Any, Any, None]], None]:
     if _is_on_a_loop():
         raise WouldDeadlock(f"an async job cannot wait here; use `await llm.{what}(…)`")
     return Loop(loop).wait
+
+
+def graft(steps: Workflow | Sequence[Job[Any, Any]] | Mapping[str, Job[Any, Any]]) -> None:
+    """Fill the group of the running step: `tenuto.graft` for a plain function. Raises as that one does, and
+    WouldDeadlock in an `async def`."""
+    loop = current("blocking.graft()").loop
+    if _is_on_a_loop():
+        raise WouldDeadlock("an async job cannot wait here; use `await graft(steps)`")
+    Loop(loop).wait(growing.graft(steps))
 
 
 def recorded(job: Job[Any, Any] | UUID | str) -> Any:

@@ -134,7 +134,7 @@ class Desk:
     def workflow(self, id: UUID | str) -> WorkflowHandle:
         """One stored workflow: its status, its end, the results of its steps; and it can be cancelled and retried."""
         self._check_open()
-        doors = Doors(self._check_open, self._act, self.fetch, self.update)
+        doors = Doors(self._check_open, self._act, self.fetch, self.update, self.config.sizes)
         return WorkflowHandle(id_of(id), self.database, self._notifier, doors)
 
     def queue(self, name: str) -> QueueHandle:

@@ -37,8 +37,9 @@ TenutoError
 ├── Refused                 a verb that would break a promise
 │   ├── JobMismatch, WorkflowMismatch   the same id again, with another content
 │   ├── WorkflowRunning         a unique workflow of that name is unfinished
+│   ├── NotInGraft              only the step of a graft fills its group
 │   ├── UniqueConflict          another job holds the unique key that this one needs
-│   ├── WorkflowFinished, JobEnded      a signal for what has ended already
+│   ├── WorkflowFinished, JobEnded      what has ended takes no more steps, and no signals
 │   ├── NeedsUnmet              a step whose own need ended badly cannot be retried alone
 │   ├── NotRetried              steps of a workflow that cannot be retried, and so none was
 │   ├── EmptyFilter             a filter that names nothing would mean everything
@@ -458,6 +459,25 @@ class WorkflowMismatch(Refused):
         self.workflow_id = workflow_id
 
 
+class WorkflowFinished(Refused):
+    """The workflow, or the group of it that was asked for, has ended, and takes no more steps and no signals."""
+
+    def __init__(self, workflow_id: str, group: str | None = None) -> None:
+        whole = f"workflow {workflow_id}"
+        what = f"group {group!r} of {whole} has ended" if group else f"{whole} has finished"
+        super().__init__(f"{what}, and takes nothing more; make a new Workflow, or retry a step of it first")
+        self.workflow_id = workflow_id
+        self.group = group
+
+
+class NotInGraft(Refused):
+    """Only the step of an `add_graft` can fill its group."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {job_id} is not the step of a graft; add it with Workflow.add_graft(name, job)")
+        self.job_id = job_id
+
+
 class UniqueConflict(Refused):
     """Another job holds the unique key that this one needs: a step to be stored, or a job to be retried."""
 
@@ -499,14 +519,6 @@ class NotRetried(Refused):
         hint = "name the steps that are to be retried, or enqueue a new workflow"
         super().__init__(f"nothing was retried: {'; '.join(told + more)}; {hint}")
         self.problems = tuple(problems)
-
-
-class WorkflowFinished(Refused):
-    """The workflow has finished, and takes nothing more; a retry of a step makes it live again."""
-
-    def __init__(self, workflow_id: str) -> None:
-        super().__init__(f"workflow {workflow_id} has finished; retry one of its steps, and it lives again")
-        self.workflow_id = workflow_id
 
 
 class JobEnded(Refused):

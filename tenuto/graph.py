@@ -46,6 +46,23 @@ class Edge(NamedTuple):
     met: bool = False  # from the start: what is needed has ended already
 
 
+class Need(NamedTuple):
+    """One need of one step that is added to a stored workflow, by names."""
+
+    step: str
+    dep: str
+    flags: tuple[bool, bool, bool]
+
+
+class Growth(NamedTuple):
+    """Steps that are to be added to a stored workflow; what they need may be there already."""
+
+    jobs: Sequence[Any]  # in the order of the nodes
+    nodes: Sequence[Node]  # each with its place among these
+    needs: Sequence[Need]
+    members: Mapping[str, bool]  # of the group that is to be filled, with whether another member needs each
+
+
 def order(deps: Mapping[str, Sequence[str]]) -> list[str]:
     """Put every step after all of its deps; among those that could come next, the first added comes first.
 

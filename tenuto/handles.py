@@ -2,23 +2,33 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from enum import Enum
 from types import EllipsisType
 from typing import Any, Final, NamedTuple, cast
 
-from tenuto.errors import InvalidRequest, NoResult, StepNotFound, StorageUnavailable, WaitTimedOut, WorkflowNotFound
-from tenuto.job import Duration, Job, check_name, seconds
+from tenuto.errors import (
+    InvalidRequest,
+    InvalidWorkflow,
+    NoResult,
+    StepNotFound,
+    StorageUnavailable,
+    WaitTimedOut,
+    WorkflowNotFound,
+)
+from tenuto.growing import appended
+from tenuto.job import Duration, Job, Result, check_name, seconds
 from tenuto.ledger import field_of
 from tenuto.limits import Limits, Rate
 from tenuto.llm.debugging import DebugEntry, Kind
 from tenuto.opening import logged_value, result_value
-from tenuto.runtime.notifier import Notifier
+from tenuto.runtime.notifier import Notifier, tell_settled
+from tenuto.sizes import Sizes
 from tenuto.storage import limited, reading, steer, usage, workflows
 from tenuto.storage.database import Database, Hint, Verb
 from tenuto.storage.steer import Changes, Steered
-from tenuto.workflow import StepStatus, WorkflowStatus
+from tenuto.workflow import Dep, Step, StepStatus, Workflow, WorkflowStatus
 
 POLL_EVERY: Final = 1.0  # seconds: a wait never depends on a hint
 _MOST_SLOTS: Final = 100_000
@@ -31,6 +41,7 @@ class Doors(NamedTuple):
     act: Callable[..., Awaitable[Steered]]
     fetch: Callable[[str], Awaitable[Job[Any, Any]]]
     update: Callable[[str, Changes], Awaitable[list[str]]]
+    sizes: Sizes
 
 
 class WorkflowHandle:
@@ -83,6 +94,38 @@ class WorkflowHandle:
             if (await self.status(steps=False)).is_finished:
                 return await self.status()
         return None
+
+    # ── grow ──
+
+    async def append(self, flow: Workflow) -> Workflow:
+        """Add all steps of another workflow to this one, all or none; that one, as it is stored now.
+
+        Their deps may be steps that are here. Behind one that has ended they begin at once, or are cancelled where it
+        ended badly and they do not forgive it. Raises WorkflowFinished, WorkflowNotFound, DuplicateStep for a name that
+        is taken, UnknownDependency, and what `enqueue` raises for a workflow.
+        """
+        if not isinstance(flow, Workflow):
+            raise InvalidWorkflow(f"what is appended is a Workflow, and no {type(flow).__name__}; for one job, add()")
+        self._doors.check_open()
+        stored, grown = await appended(self._database, self._doors.sizes, self.id, flow)
+        tell_settled(self._notifier, grown.settled)
+        return stored
+
+    async def add(
+        self,
+        name: str | Enum,
+        job: Job[Any, Result],
+        deps: Dep | Iterable[Dep] = (),
+        *,
+        ignore_cancelled: bool = False,
+        ignore_discarded: bool = False,
+        ignore_deleted: bool = False,
+    ) -> Step[Result]:
+        """Add one step; it, with its job as it is stored now. Deps and refusals are as those of `append`."""
+        flow = Workflow(id=self.id)
+        flags = {"cancelled": ignore_cancelled, "discarded": ignore_discarded, "deleted": ignore_deleted}
+        step = flow.add(name, job, deps, **{f"ignore_{ending}": flag for ending, flag in flags.items()})
+        return (await self.append(flow)).steps[step.name]
 
     async def result(self, step: str | Enum) -> Any:
         """What one step stored. Raises StepNotFound, NoResult, WorkflowNotFound.

@@ -53,9 +53,16 @@ def _begins(steps: Mapping[str, Placed]) -> dict[str, dict[str, Flags]]:
         own = dict.fromkeys(step.deps, step.flags)
         is_first = not any(dep in steps and steps[dep].parent == step.parent for dep in step.deps)
         if step.parent is not None and is_first:
-            own = {**found[step.parent], **own}
+            own = {**found.get(step.parent, {}), **own}
         found[name] = own
     return found
+
+
+def members_of(group: str | None, steps: Mapping[str, Placed]) -> dict[str, bool]:
+    """The members of one group that is not among the steps itself, with whether another of them needs each."""
+    inside = {name: step for name, step in steps.items() if step.parent == group}
+    needed = {dep for step in inside.values() for dep in step.deps}
+    return {name: name in needed for name in inside}
 
 
 def full(group: str | None, name: str) -> str:
@@ -66,6 +73,12 @@ def full(group: str | None, name: str) -> str:
 def short(group: str | None, name: str) -> str:
     """The name of a member inside of its group."""
     return name if group is None else name.removeprefix(f"{group}/")
+
+
+def prefixes(name: str) -> list[str]:
+    """What the names of the groups around a step of that name would be: a, a/b of a/b/c."""
+    parts = name.split("/")
+    return ["/".join(parts[:end]) for end in range(1, len(parts))]
 
 
 def is_inside(group: str | None, name: str) -> bool:

@@ -32,11 +32,11 @@ from tenuto.errors import (
 from tenuto.features.chain import Chained
 from tenuto.features.encrypted import Encryption
 from tenuto.features.unique import UniqueJobs
-from tenuto.graph import GROUP, Edge, Head, Node, order
+from tenuto.graph import GROUP, Edge, Growth, Head, Need, Node, order
 from tenuto.job import AVAILABLE, IDENTIFIERS, SUSPENDED, Failure, Job, Result, check_name, id_of
 from tenuto.llm.debugging import DEBUG
 from tenuto.llm.review import quoted
-from tenuto.nesting import Flags, full, is_inside, needs_of, renamed, short
+from tenuto.nesting import Flags, full, is_inside, members_of, needs_of, prefixes, renamed, short
 from tenuto.reference import Reference, Waiting, references
 from tenuto.sizes import ARGS_MOST
 from tenuto.template import FLAGS, Planned, parsed, planned, step_as_data
@@ -72,6 +72,9 @@ class Step(Generic[Result]):
         """
         return cast("Result", Reference(self.name, (), self.workflow_id))
 
+
+GRAFT: Final = "graft"
+"""The member of a graft that fills it."""
 
 Dep: TypeAlias = str | Enum | Step[Any]
 """A step by its name, by an enum member that has the name as its value, or as `add` gave it back."""
@@ -205,6 +208,23 @@ class Workflow:
         group = self._group(name, deps, self._flags(ignore_cancelled, ignore_discarded, ignore_deleted))
         return self._gathered(group, [self._one_of_many(group, each, job) for each, job in named(jobs).items()])
 
+    def add_graft(
+        self,
+        name: str | Enum,
+        job: Job[Any, Any],
+        deps: Dep | Iterable[Dep] = (),
+        *,
+        ignore_cancelled: bool | None = None,
+        ignore_discarded: bool | None = None,
+        ignore_deleted: bool | None = None,
+    ) -> Step[dict[str, Any]]:
+        """Add a group that its first member fills while it runs: `name/graft` runs `job`, which calls `graft(steps)`.
+
+        What depends on the group waits for all of them. Flags and refusals are as those of `add_workflow`.
+        """
+        group = self._group(name, deps, self._flags(ignore_cancelled, ignore_discarded, ignore_deleted))
+        return self._gathered(group, [self._one_of_many(group, GRAFT, job)])
+
     def fan_out_models(
         self,
         name: str | Enum,
@@ -289,6 +309,25 @@ class Workflow:
             [self.stored_as(step, len(needs[step.name]), step.name in needed) for step in steps],
             [node_of(step, needs[step.name], place) for place, step in enumerate(steps)],
             [edge for step in steps for edge in edges_of(step, needs[step.name], self._steps)],
+        )
+
+    def growth(self, head: Head, group: str | None = None) -> Growth:
+        """What is to be stored to add these steps to a workflow that is there, in a group of it or in none.
+
+        What they depend on and do not hold themselves is to be there. Raises EmptyWorkflow, CycleFound.
+        """
+        whole = Workflow(head.name, id=head.id)
+        whole._steps = {each.name: each for each in (whole._nested(group, step) for step in self._steps.values())}
+        needs = needs_of(whole._steps)
+        order({name: tuple(dep for dep in found if dep in needs) for name, found in needs.items()})
+        members = {} if group is None else members_of(group, whole._steps)
+        needed = {*members, *(dep for found in needs.values() for dep in found)}
+        steps = list(whole._steps.values())
+        return Growth(
+            [whole.stored_as(step, len(needs[step.name]), step.name in needed) for step in steps],
+            [node_of(step, needs[step.name], place) for place, step in enumerate(steps)],
+            [Need(name, dep, flags) for name, found in needs.items() for dep, flags in found.items()],
+            members,
         )
 
     def stored(self, jobs: Mapping[str, Job[Any, Any]]) -> Self:
@@ -382,7 +421,7 @@ class Workflow:
     def _free(self, name: str) -> str:
         if name in self._steps:
             raise DuplicateStep(name)
-        for prefix in _prefixes(name):
+        for prefix in prefixes(name):
             if prefix in self._steps and self._steps[prefix].is_group:
                 raise InvalidWorkflow(f"step {name!r} is named as a member of group {prefix!r}, and is none")
         return name
@@ -439,7 +478,7 @@ class Workflow:
         for step in [self._told(step) for step in steps]:
             self._steps[step.name] = step
             self._holders[step.job.id] = step.name
-            self._prefixes.update(_prefixes(step.name))
+            self._prefixes.update(prefixes(step.name))
         return self._steps[steps[0].name]
 
     def _told(self, step: Step[Any]) -> Step[Any]:
@@ -465,8 +504,8 @@ class Workflow:
             holders[member.job.id] = check_name("step", member.name)
         return self._take(group, *members)
 
-    def _nested(self, group: str, step: Step[Any]) -> Step[Any]:
-        """A step of another workflow as a member of a group of this one."""
+    def _nested(self, group: str | None, step: Step[Any]) -> Step[Any]:
+        """A step of another workflow as one of this, in a group of it or in none."""
 
         def rename(name: str) -> str:
             return full(group, name)
@@ -522,12 +561,6 @@ def node_of(step: Step[Any], needs: Iterable[str], position: int) -> Node:
 def edges_of(step: Step[Any], needs: Mapping[str, Flags], steps: Mapping[str, Step[Any]]) -> list[Edge]:
     """What a step waits for, by the ids of jobs."""
     return [Edge(step.job.id, steps[dep].job.id, *flags, step.is_group) for dep, flags in needs.items()]
-
-
-def _prefixes(name: str) -> list[str]:
-    """What names of groups would be its parents': a, a/b of a/b/c."""
-    parts = name.split("/")
-    return ["/".join(parts[:end]) for end in range(1, len(parts))]
 
 
 def _callback(job: Job[Any, Any]) -> Job[Any, Any]:

@@ -75,7 +75,7 @@ def enqueue_workflow(
             raise JobMismatch(job.id) if now.id == job.id else UniqueConflict(job.id, now.id)
     yield from lay(head.id, nodes, edges)
     ended = yield from complete_new(stored)
-    return (yield from _as_they_are(stored)) if ended.ids else stored
+    return (yield from as_they_are(stored)) if ended.ids else stored
 
 
 def _existing(jobs: Sequence[AnyJob], documents: Sequence[Mapping[str, Any]] = ()) -> Verb[dict[str, AnyJob]]:
@@ -162,7 +162,7 @@ def micros(length: timedelta | None) -> int | None:
     return None if length is None else length // _MICROSECOND
 
 
-def _as_they_are(jobs: Sequence[AnyJob]) -> Verb[list[AnyJob]]:
+def as_they_are(jobs: Sequence[AnyJob]) -> Verb[list[AnyJob]]:
     """Jobs with the states that they have by now."""
     found = {row[0]: row[1] for row in (yield call("fetch", ids=[job.id for job in jobs]))}
     return [job.replace(state=STATES[found[job.id]]) for job in jobs]

@@ -17,6 +17,7 @@ from tenuto.llm.costs import Which
 from tenuto.llm.usage import Usage, documents_of
 from tenuto.outcome import DONE, GATED, Discard, Outcome, Record, settle
 from tenuto.storage import (
+    append,
     crons,
     limited,
     overdue,
@@ -259,6 +260,10 @@ class Work:
         jobs = self._claim(queue)
         self._ack(jobs, DONE)
         self.examiner.run(steer.retry, [job.id for job in jobs])
+        more = Workflow()
+        for n in range(self.batch):
+            more.add(f"more{n}", Job("w", queue=queue), deps=f"g{n}/in/0")
+        self.examiner.run(append.append, flow.id, more.growth(Head(flow.id)))
 
     def many_workflows(self) -> None:
         """As many workflows as the batch has jobs, finished by one ack."""
