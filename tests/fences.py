@@ -266,7 +266,7 @@ FENCES = [
     Fence(
         "Args that no longer fit never reach process",
         "features/args.py",
-        r"return await call_next\(job\.replace\(args=self\._cast\(job\.args\)\)\)",
+        r"return await call_next\(job\.replace\(args=cast\(job\.args\)\)\)",
         "return await call_next(job)",
         "tests/features/test_args.py::test_args_that_drifted_fail_the_attempt_and_process_is_not_called",
     ),
