@@ -5,13 +5,12 @@ from typing import Final, NamedTuple
 
 from tenuto import codec
 from tenuto.errors import NeedsUnmet, NotRetried, StepNotFound, WorkflowNotFound
+from tenuto.graph import GROUP
 from tenuto.job import TERMINAL
 from tenuto.storage import steer
 from tenuto.storage.aftermath import Settled
 from tenuto.storage.database import Verb, call
 from tenuto.storage.steer import Steered
-
-GROUP: Final = "tenuto.group"  # the worker of a step that stands for its members
 
 
 class Member(NamedTuple):

@@ -342,6 +342,10 @@ def use_blocking(app: blocking.Tenuto) -> None:
     assert_type(app.retry(queue="web", keep_results=True), list[str])
     assert_type(app.counts(), dict[str, dict[str, int]])
     assert_type(app.workflow("id").wait(timeout=3), WorkflowStatus)
+    assert_type(app.workflow("id").cancel("a", "b"), list[str])
+    assert_type(app.workflow("id").retry(keep_results=True), list[str])
+    assert_type(app.workflow("id").update("a", {"priority": 1}), bool)
+    assert_type(app.workflow("id").job("a"), Job[Any, Any])
     assert_type(app.cron.list(), Sequence[CronStatus])
     assert_type(blocking.current_app(), blocking.Tenuto)
     app.queue("web").pause(node="here")
@@ -350,6 +354,7 @@ def use_blocking(app: blocking.Tenuto) -> None:
     app.find(stat="completed")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     app.enqueue(7)  # type: ignore[call-overload]  # pyright: ignore
     app.queue("web").scale("three")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    app.workflow("id").retry(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     app.workflow("id").wait(until=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
