@@ -23,8 +23,9 @@ from tenuto.outcome import Cancel, Discard, Record, Snooze
 from tenuto.relay import Relay
 from tenuto.signals import Received, wait_for_signal
 from tenuto.sizes import Sizes
+from tenuto.standing import GroupStatus, StepStatus, WorkflowStatus
 from tenuto.worker import Worker
-from tenuto.workflow import GroupStatus, Step, StepStatus, Workflow, WorkflowStatus
+from tenuto.workflow import Step, Workflow
 
 __version__ = "0.1.0"
 

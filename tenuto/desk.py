@@ -21,11 +21,12 @@ from tenuto.runtime.crew import Crew
 from tenuto.runtime.node import Node
 from tenuto.runtime.notifier import Notifier, tell_settled
 from tenuto.signals import name_of, text_of
+from tenuto.standing import WorkflowStatus
 from tenuto.storage import reading, signals, steer, usage
 from tenuto.storage.database import Database, Hint, Verb
 from tenuto.storage.signals import SignalWait
 from tenuto.storage.steer import Changes, Filter, Named, Steered
-from tenuto.workflow import Workflow, WorkflowStatus
+from tenuto.workflow import Workflow
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -25,10 +25,11 @@ from tenuto.llm.debugging import DebugEntry, Kind
 from tenuto.opening import logged_value, result_value
 from tenuto.runtime.notifier import Notifier, tell_settled
 from tenuto.sizes import Sizes
+from tenuto.standing import StepStatus, WorkflowStatus
 from tenuto.storage import limited, reading, steer, usage, workflows
 from tenuto.storage.database import Database, Hint, Verb
 from tenuto.storage.steer import Changes, Steered
-from tenuto.workflow import Dep, Step, StepStatus, Workflow, WorkflowStatus
+from tenuto.workflow import Dep, Step, Workflow
 
 POLL_EVERY: Final = 1.0  # seconds: a wait never depends on a hint
 _MOST_SLOTS: Final = 100_000

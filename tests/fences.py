@@ -5,31 +5,12 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
 
-ROOT = Path(__file__).parent.parent
+from tests.fence import SQL, Fence, main
+from tests.fences_of_workflows import OF_WORKFLOWS
 
-
-class Fence(NamedTuple):
-    """What holds (as docs/guarantees.md says it), where, and the test that goes red without it."""
-
-    promise: str
-    files: str  # one glob under tenuto/: with an SQL statement, both twins
-    without: str  # a regular expression
-    instead: str
-    test: str
-
-
-SQL = "storage/sql/*"
-
-FENCES = [
+OF_JOBS = [
     Fence(
         "An attempt that lost its job settles nothing",
         f"{SQL}/ack.sql",
@@ -80,13 +61,6 @@ FENCES = [
         "tests/runtime/test_node.py::test_a_node_waits_one_lease_after_an_outage_before_it_judges_others",
     ),
     Fence(
-        "A step waits once more for a need that is run again",
-        "storage/steer.py",
-        r'yield call\("unmeet", ids=steps\)',
-        "[]",
-        "tests/storage/test_steer.py::test_a_step_waits_once_more_for_a_need_that_is_run_again",
-    ),
-    Fence(
         "A step claimed too early does not run",
         "runtime/executor.py",
         r"if attempt\.needs\.unmet:",
@@ -99,13 +73,6 @@ FENCES = [
         r"if attempt\.needs\.own is not None and",
         "if False and",
         "tests/stories/test_results.py::test_a_step_that_failed_after_storing_settles_without_running_again",
-    ),
-    Fence(
-        "A retry releases no step whose needs are unmet",
-        f"{SQL}/retry.sql",
-        r"(j\.)?waiting_on = 0 or \(",
-        "true or (",
-        "tests/storage/test_steer.py::test_a_step_whose_need_ended_badly_is_not_retried_alone",
     ),
     Fence(
         "A cancel that came first turns any ending into cancelled",
@@ -271,69 +238,6 @@ FENCES = [
         "tests/features/test_args.py::test_args_that_drifted_fail_the_attempt_and_process_is_not_called",
     ),
     Fence(
-        "A reference with nothing in its place discards the step",
-        "features/waiting.py",
-        r"raise Unfilled\((InvalidArgs\(worker, filling\.problems\))\)",
-        "raise InvalidArgs(worker, filling.problems)",
-        "tests/stories/test_references.py::test_a_place_that_is_not_there_fails_the_attempt_and_is_named",
-    ),
-    Fence(
-        "And process is not called",
-        "features/waiting.py",
-        r"if filling\.problems:",
-        "if False:",
-        "tests/features/test_waiting.py::test_a_step_that_stored_nothing_is_told",
-    ),
-    Fence(
-        "A result that takes the place of a reference is checked by what the step declares",
-        "features/args.py",
-        r"return self\._cast\(args\)",
-        "return args",
-        "tests/features/test_waiting.py::test_a_value_that_does_not_fit_is_told_with_where_it_came_from",
-    ),
-    Fence(
-        "A sealed result that stays closed takes no such place",
-        "features/waiting.py",
-        r"if reference\.step in self\._needs\.closed:",
-        "if False:",
-        "tests/features/test_waiting.py::test_a_result_that_could_not_be_opened_says_why",
-    ),
-    Fence(
-        "Nor does it in another process",
-        "runtime/places/parcel.py",
-        r'"closed": closed\}',
-        '"closed": {}}',
-        "tests/runtime/test_parcel.py::test_why_a_result_stays_closed_arrives_as_it_was_told",
-    ),
-    Fence(
-        "No key is made of a result that is not there yet",
-        "features/keyed.py",
-        r"        _refuse_references\(job, parts\)",
-        "        pass",
-        "tests/stories/test_references.py::test_no_unique_key_is_made_of_one",
-    ),
-    Fence(
-        "A step takes no result of another workflow",
-        "workflow.py",
-        r"if reference\.workflow_id != self\.id:",
-        "if False:",
-        "tests/features/test_waiting.py::test_a_reference_to_a_step_of_another_workflow_is_refused",
-    ),
-    Fence(
-        "A stored step is given no other references",
-        "options.py",
-        r'if \(reference := next\(references\(changes\.get\("args"\)\), None\)\) is not None:',
-        "if (reference := None) is not None:",
-        "tests/stories/test_references.py::test_neither_meta_nor_changed_args_hold_one",
-    ),
-    Fence(
-        "A workflow as text is refused by its size before it is read",
-        "template.py",
-        r"if len\(text\) > TEMPLATE_MOST or .+:",
-        "if False:",
-        "tests/definitions/test_template.py::test_a_text_that_is_too_large_is_refused_before_it_is_read",
-    ),
-    Fence(
         "A required text is not empty, at any depth",
         "features/schema.py",
         r"if required else parts",
@@ -425,13 +329,6 @@ FENCES = [
         "tests/storage/test_overdue.py::test_a_job_that_was_claimed_after_the_look_is_not_cancelled",
     ),
     Fence(
-        "A job in a child that must end is killed, with all it started",
-        "runtime/places/spawned.py",
-        r"os\.killpg\(self\.pid, signal\.SIGKILL\)",
-        "os.kill(self.pid, signal.SIGKILL)",  # it alone
-        "tests/stories/test_afar.py::test_a_cancel_kills_the_process_and_what_the_job_started",
-    ),
-    Fence(
         "A job whose child died three times in a row is discarded",
         "runtime/places/elsewhere.py",
         r"if _deaths\(job\) \+ 1 < DEATHS:",
@@ -507,27 +404,6 @@ FENCES = [
         r"'5s'",
         "'600s'",
         "tests/storage/test_limited.py::test_a_session_that_sleeps_with_the_limits_in_hand_is_ended",
-    ),
-    Fence(
-        "A signal that comes while a job begins to wait for it wakes that job",
-        "storage/sql/postgres/lock_job.sql",
-        r"for no key update",
-        "",
-        "tests/storage/test_signals.py::test_a_job_that_begins_to_wait_while_the_signal_comes_is_woken",
-    ),
-    Fence(
-        "A signal that comes while a step begins to wait for it wakes that step",
-        "storage/sql/postgres/lock_workflows.sql",
-        r"for no key update",
-        "",
-        "tests/storage/test_signals.py::test_a_step_that_begins_to_wait_while_the_signal_comes_is_woken",
-    ),
-    Fence(
-        "An attempt that lost its job does not let it wait for a signal",
-        f"{SQL}/park.sql",
-        r"and j\.epoch = (a\.epoch|json_extract\(a\.value, '\$\.epoch'\))",
-        "",
-        "tests/storage/test_signals.py::test_an_attempt_that_was_taken_back_does_not_wait",
     ),
     Fence(
         "The order in which features are declared makes no difference",
@@ -634,112 +510,9 @@ FENCES = [
         "pass",
         "tests/edges/test_blocking_processes.py::test_a_child_holds_no_connection_of_a_parent_that_died",
     ),
-    Fence(
-        "The job that a workflow's end enqueues is stored, whoever stored another of its id",
-        "storage/aftermath.py",
-        r"taken = jobs\.keys\(\) - .*",
-        "return set()",
-        "tests/stories/test_steering.py::test_a_callback_that_somebody_enqueued_as_well_comes_all_the_same",
-    ),
-    Fence(
-        "Of retries at once one brings a workflow back",
-        f"{SQL}/retry.sql",
-        r"and (j\.)?state in \('scheduled', 'retryable', 'completed', 'cancelled', 'discarded'\)",
-        "and true",
-        "tests/stories/test_steering.py::test_of_retries_at_once_one_makes_the_new_run",
-    ),
-    Fence(
-        "Of unique workflows of one name one is unfinished",
-        f"{SQL}/schema/0005_steering.sql",
-        r"create unique index workflows_unique",
-        "create index workflows_unique",
-        "tests/stories/test_steering.py::test_of_twenty_who_enqueue_at_once_one_is_the_first",
-    ),
-    Fence(
-        "What an attempt's result says of usage counts once, however often it is said",
-        "llm/usage.py",
-        r"\{job\.id\} \{job\.epoch\}",
-        "{object()}",
-        "tests/stories/test_costs.py::test_a_result_that_is_stored_early_and_returned_says_its_usage_once",
-    ),
-    Fence(
-        "What a model used is written though its attempt is stopped",
-        "ledger.py",
-        r"asyncio\.shield\(write\)",
-        "write",
-        "tests/stories/test_costs.py::test_what_was_used_is_kept_though_the_attempt_is_stopped_while_it_is_told",
-    ),
-    Fence(
-        "What a model used is kept however long the database is away",
-        "ledger.py",
-        r"except StorageUnavailable",
-        "except NotStarted",
-        "tests/stories/test_costs.py::test_what_was_used_is_kept_once_when_the_database_is_away_at_that_moment",
-    ),
-    Fence(
-        "A model without a price is unknown in every total it is part of",
-        "llm/costs.py",
-        r"None if unpriced else known",
-        "known",
-        "tests/stories/test_costs.py::test_a_model_without_a_price_is_unknown_in_its_row_and_in_every_total_it_is_part_of",
-    ),
-    Fence(
-        "A log holds no secret in the clear where a step is encrypted",
-        "ledger.py",
-        r"bool\(needs\.sealed\) and encryption_of\(job\.worker\) is None",
-        "False",
-        "tests/stories/test_debug.py::test_a_step_behind_an_encrypted_one_keeps_nothing_of_it_in_the_clear",
-    ),
-    Fence(
-        "What an encrypted step asks a model is sealed",
-        "ledger.py",
-        r"if encryption is not None and text is not None",
-        "if False",
-        "tests/stories/test_debug.py::test_what_an_encrypted_step_asks_is_sealed_and_opens_with_its_keys",
-    ),
 ]
 
-
-def take_out(fence: Fence, copy: Path) -> dict[Path, str]:
-    """Change the copy; its files as they were before."""
-    before: dict[Path, str] = {}
-    for path in sorted((copy / "tenuto").glob(fence.files)):
-        text = path.read_text(encoding="utf-8")
-        changed, times = re.subn(fence.without, fence.instead, text)
-        assert times, f"{fence.promise}: not found in {path}"
-        before[path] = text
-        path.write_text(changed, encoding="utf-8")
-    assert before, f"{fence.promise}: no file {fence.files}"
-    return before
-
-
-def failures(fence: Fence, copy: Path) -> list[str]:
-    """What pytest says of the fence's test in the copy, without it; nothing where the test passes."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=60", fence.test]
-    ran = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
-    assert ran.returncode in (0, 1), f"{fence.promise}: {ran.stdout}{ran.stderr}"
-    told = re.findall(r"^E   +(.*)$", ran.stdout, re.MULTILINE) or ran.stdout.splitlines()[-1:]
-    return told if ran.returncode else []
-
-
-def main(chosen: str = "", *, fences: Sequence[Fence] = FENCES) -> int:
-    """Try every one of the `fences` whose promise holds the `chosen` text; how many of them no test misses."""
-    missing = 0
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "copy"
-        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "docs", "__pycache__", "bench"))
-        for fence in fences:
-            if chosen not in fence.promise:
-                continue
-            before = take_out(fence, copy)
-            told = failures(fence, copy)
-            missing += not told
-            sys.stdout.write(f"{f'red    {fence.promise}: {told[0][:90]}' if told else f'GREEN  {fence.promise}'}\n")
-            sys.stdout.flush()
-            for path, text in before.items():
-                path.write_text(text, encoding="utf-8")
-    return missing
-
+FENCES = [*OF_JOBS, *OF_WORKFLOWS]
 
 if __name__ == "__main__":
-    raise SystemExit(main(*sys.argv[1:]))
+    raise SystemExit(main(*sys.argv[1:], fences=FENCES))

@@ -43,9 +43,9 @@ from tenuto.cli.output import (
 )
 from tenuto.errors import CodecError, EmptyFilter, InvalidRequest, KeyUnavailable, NotFound, NothingRecorded
 from tenuto.job import IDENTIFIERS, Failure, Job, JobState
+from tenuto.standing import StepStatus, WorkflowStatus
 from tenuto.storage.signals import SignalWait
 from tenuto.tagged import Sealed
-from tenuto.workflow import StepStatus, WorkflowStatus
 
 AnyJob = Job[Any, Any]
 

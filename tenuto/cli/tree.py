@@ -11,7 +11,7 @@ from rich.text import Text
 from tenuto.cli.output import FAINT, GLYPHS, clean, coloured, counted, cut, preview, since, style_of, table, took
 from tenuto.graph import order
 from tenuto.job import JobState
-from tenuto.workflow import StepStatus, WorkflowStatus
+from tenuto.standing import StepStatus, WorkflowStatus
 
 DEEPEST: Final = 8  # indentations; what lies deeper is drawn there, one below the other, and names all its deps
 BAR: Final = 24  # characters

@@ -21,7 +21,8 @@ from tenuto.cli.work import find
 from tenuto.errors import ConfigError, StorageUnavailable, WaitTimedOut
 from tenuto.handles import WorkflowHandle
 from tenuto.sizes import TEMPLATE_MOST
-from tenuto.workflow import StepStatus, Workflow, WorkflowStatus
+from tenuto.standing import StepStatus, WorkflowStatus
+from tenuto.workflow import Workflow
 
 LINES: Final = 60  # of a tree, unless all are asked for
 LOOK_EVERY: Final = 0.5  # seconds

@@ -9,8 +9,9 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from tenuto import codec
 from tenuto.errors import CodecError
 from tenuto.graph import order
+from tenuto.standing import StepStatus, WorkflowStatus
 from tenuto.tagged import Sealed
-from tenuto.workflow import Step, StepStatus, Workflow, WorkflowStatus
+from tenuto.workflow import Step, Workflow
 
 
 class Box(NamedTuple):

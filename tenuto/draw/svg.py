@@ -9,7 +9,8 @@ from tenuto.draw.boxes import LOOKS, Box, Drawable, boxes, caption, fit, framed,
 from tenuto.draw.layers import Line
 from tenuto.draw.layout import HEAD, Picture, Sizes, laid_out
 from tenuto.draw.letters import CELL, cells, cut
-from tenuto.workflow import Workflow, WorkflowStatus
+from tenuto.standing import WorkflowStatus
+from tenuto.workflow import Workflow
 
 MARGIN: Final = 20
 HIGH: Final = 30  # a box

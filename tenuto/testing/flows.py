@@ -9,11 +9,12 @@ from typing import Any
 from tenuto.app import Tenuto
 from tenuto.errors import InvalidJob, NoResult, NotCompleted, NotDrained, StepNotFound
 from tenuto.job import Duration, seconds
+from tenuto.standing import WorkflowStatus
 from tenuto.testing.draining import LIMIT, Rounds, Rules
 from tenuto.testing.hand import Hand
 from tenuto.testing.performing import WITHIN
 from tenuto.testing.tried import Tried
-from tenuto.workflow import Workflow, WorkflowStatus
+from tenuto.workflow import Workflow
 
 
 @dataclass(frozen=True)

@@ -105,13 +105,13 @@ def test_one_job_becomes_a_step_for_each_model_with_one_behind_them():
     flow.add("paper", count.new("x"))
     made = flow.fan_out_models("assess", assess.new("x"), ["owl", "wren"], deps="paper", synthesize=gather.new())
 
-    assert flow.step_names == ["paper", "assess/owl", "assess/wren", "assess_synthesis"]
+    assert flow.step_names == ["paper", "assess", "assess/owl", "assess/wren", "assess_synthesis"]
     told = [(label, step.job.args["workflow_model"]) for label, step in made.models.items()]
     assert told == [("owl", "owl"), ("wren", "wren")]
-    assert all(step.deps == ("paper",) for step in made.models.values())
+    assert flow.steps["assess"].deps == ("paper",)
     assert made.synthesis is not None
     assert (made.synthesis.deps, made.synthesis.flags) == (("assess/owl", "assess/wren"), (False, False, False))
-    assert len({one.id for one in flow.jobs.values()}) == 4
+    assert len({one.id for one in flow.jobs.values()}) == 5
 
 
 def test_with_partial_the_step_behind_forgives_those_that_end_badly():
@@ -134,7 +134,7 @@ def test_labels_let_one_model_be_asked_twice():
     flow = Workflow()
     made = flow.fan_out_models("a", assess.new("x"), {"first": "owl", "again": "owl"})
 
-    assert flow.step_names == ["a/first", "a/again"]
+    assert flow.step_names == ["a", "a/first", "a/again"]
     assert [step.job.args["workflow_model"] for step in made.models.values()] == ["owl", "owl"]
 
 

@@ -21,7 +21,8 @@ from tenuto.errors import (
 )
 from tenuto.graph import Edge, Node
 from tenuto.job import AVAILABLE, COMPLETED, SUSPENDED, Job
-from tenuto.workflow import StepStatus, Workflow, WorkflowStatus
+from tenuto.standing import StepStatus, WorkflowStatus
+from tenuto.workflow import Workflow
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -25,9 +25,10 @@ from tenuto.outcome import Cancel, Discard, Record, Snooze
 from tenuto.relay import Relay
 from tenuto.schedule import CronStatus
 from tenuto.sizes import Sizes
+from tenuto.standing import WorkflowStatus
 from tenuto.testing import Clock, Drained, Faults, Tried, WorkflowRun, assert_enqueued, drain, perform, run_workflow
 from tenuto.worker import Worker
-from tenuto.workflow import ModelSteps, Step, Workflow, WorkflowStatus
+from tenuto.workflow import ModelSteps, Step, Workflow
 
 # ── functions ─────────────────────────────────────────────────────────────────────────────────────
 
