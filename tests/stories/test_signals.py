@@ -398,7 +398,7 @@ async def test_an_encrypted_job_waits_as_any_other(app):
     assert await relay.result(timeout=20) == "secret 1"
 
 
-@job(name="signals-secret", encrypted=KeyRing({"1": KeyRing.new_key()}))
+@job(name="signals-secret", encrypted=KeyRing("1", {"1": KeyRing.new_key()}))
 async def keeps_secret(secret: str) -> str:
     answer = await wait_for_signal("go")
     return f"{secret} {answer.value if isinstance(answer, Received) else None}"
