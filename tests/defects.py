@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 
-from tests.fences import SQL, Fence, main
+from tests.fenced import Fence
+from tests.fences import SQL, main
 
 OF_WAITING = r"case when (j\.)?waiting_on = 0 then (j\.)?chain_key end"
 

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from tests.fences import FENCES, Fence
+from tests.fenced import Fence
+from tests.fences import FENCES
 from tests.test_house import PACKAGE, ROOT
 
 ROWS = re.findall(

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import pytest
 
 from tests.defects import DEFECTS
-from tests.fences import FENCES, Fence
+from tests.fenced import Fence
+from tests.fences import FENCES
 from tests.test_fences import stands
 
 ROOT = Path(__file__).parent.parent
