@@ -6,20 +6,6 @@ from tests.fence import SQL, Fence
 
 OF_WORKFLOWS = [
     Fence(
-        "A step waits once more for a need that is run again",
-        "storage/steer.py",
-        r'yield call\("unmeet", ids=steps\)',
-        "[]",
-        "tests/storage/test_steer.py::test_a_step_waits_once_more_for_a_need_that_is_run_again",
-    ),
-    Fence(
-        "A retry releases no step whose needs are unmet",
-        f"{SQL}/retry.sql",
-        r"(j\.)?waiting_on = 0 or \(",
-        "true or (",
-        "tests/storage/test_steer.py::test_a_step_whose_need_ended_badly_is_not_retried_alone",
-    ),
-    Fence(
         "A reference with nothing in its place discards the step",
         "features/waiting.py",
         r"raise Unfilled\((InvalidArgs\(worker, filling\.problems\))\)",
@@ -64,7 +50,7 @@ OF_WORKFLOWS = [
     Fence(
         "A step takes no result of another workflow",
         "workflow.py",
-        r"if reference\.workflow_id != self\.id and .*:",
+        r"if reference\.workflow_id != self\.id and .+:",
         "if False:",
         "tests/features/test_waiting.py::test_a_reference_to_a_step_of_another_workflow_is_refused",
     ),
@@ -81,6 +67,20 @@ OF_WORKFLOWS = [
         r"if len\(text\) > TEMPLATE_MOST or .+:",
         "if False:",
         "tests/definitions/test_template.py::test_a_text_that_is_too_large_is_refused_before_it_is_read",
+    ),
+    Fence(
+        "A step waits once more for a need that is run again",
+        "storage/steer.py",
+        r'yield call\("unmeet", ids=steps\)',
+        "[]",
+        "tests/storage/test_steer.py::test_a_step_waits_once_more_for_a_need_that_is_run_again",
+    ),
+    Fence(
+        "A retry releases no step whose needs are unmet",
+        f"{SQL}/retry.sql",
+        r"(j\.)?waiting_on = 0 or \(",
+        "true or (",
+        "tests/storage/test_steer.py::test_a_step_whose_need_ended_badly_is_not_retried_alone",
     ),
     Fence(
         "A job in a child that must end is killed, with all it started",

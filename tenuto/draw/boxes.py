@@ -135,7 +135,7 @@ def title(box: Box) -> list[str]:
 def _grouped(steps: Iterable[Any], box_of: Callable[[Any], Box]) -> list[Box]:
     """The steps as boxes in the frames of the groups that they are members of."""
     found = list(steps)
-    parents: dict[str, str | None] = {step.name: getattr(step, "parent", None) for step in found}
+    parents: dict[str, str | None] = {step.name: step.parent for step in found}
     groups = set(parents.values())
 
     def around(name: str) -> tuple[str, ...]:

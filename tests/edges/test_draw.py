@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from pathlib import Path
@@ -168,13 +168,8 @@ def stored_with_groups() -> WorkflowStatus:
         ("many/0", ("pages",), "suspended", "many"),
         ("send", ("many", "grown"), "suspended", None),
     ]
-    steps = tuple(Member(name, "1", "shop.do", deps, state, None, parent=parent) for name, deps, state, parent in rows)
-    return replace(stood(), steps=steps)
-
-
-@dataclass(frozen=True)
-class Member(StepStatus):
-    parent: str | None = None
+    steps = [StepStatus(name, "1", "shop.do", deps, state, None, parent=parent) for name, deps, state, parent in rows]
+    return replace(stood(), steps=tuple(steps))
 
 
 def test_a_step_that_is_a_group_is_the_frame_around_its_members_at_any_depth():
@@ -200,6 +195,32 @@ def test_a_step_that_is_a_group_is_the_frame_around_its_members_at_any_depth():
         "pages/sub\nshop.do\nsuspended· sub",
         "many\nshop.do\nsuspended· many",
     ]
+
+
+def test_groups_of_a_workflow_that_is_not_stored_are_frames_too():
+    pages = Workflow()
+    pages.add("a", Obey.ok())
+    pages.add_many("each", [Obey.ok(), Obey.ok()], deps="a")
+    flow = Workflow()
+    flow.add("fetch", Obey.ok())
+    flow.add_workflow("pages", pages, deps="fetch")
+    flow.add("send", Obey.ok(), deps="pages")
+
+    assert [line.strip() for line in draw.mermaid(flow).splitlines()[2:]] == [
+        'subgraph g0["pages"]',
+        'n2["pages/a"]',
+        'subgraph g1["each"]',
+        'n4["pages/each/0"]',
+        'n5["pages/each/1"]',
+        "end",
+        "end",
+        'n6["send"]',
+        "n0 --> g0",
+        "n2 --> g1",
+        "g0 --> n6",
+    ]
+    assert "n0 -> n5 [lhead=cluster_0]" in draw.dot(flow)
+    assert len(frames_of(parsed(flow))) == 2
 
 
 def test_arrows_lead_to_a_group_as_one_thing_in_each_format():
