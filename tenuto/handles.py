@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from enum import Enum
 from types import EllipsisType
@@ -17,14 +17,16 @@ from tenuto.errors import (
     WaitTimedOut,
     WorkflowNotFound,
 )
+from tenuto.graph import GROUP
 from tenuto.growing import appended
 from tenuto.job import Duration, Job, Result, check_name, seconds
 from tenuto.limits import Limits, Rate
 from tenuto.opening import result_value
 from tenuto.runtime.notifier import Notifier, tell_settled
 from tenuto.sizes import USUAL, Sizes
-from tenuto.storage import limited, reading, steer
+from tenuto.storage import limited, reading, steer, upstream
 from tenuto.storage.database import Database, Hint
+from tenuto.storage.upstream import Member, tree_of
 from tenuto.workflow import Dep, Step, StepStatus, Workflow, WorkflowStatus
 
 POLL_EVERY: Final = 1.0  # seconds: a wait never depends on a hint
@@ -127,9 +129,23 @@ class WorkflowHandle:
         if found is None:
             await self.status(steps=False)
             raise StepNotFound(name)
+        if found.worker == GROUP:
+            members = await self._database.read(upstream.members, [found.job_id])
+            return await _values(tree_of(name, members), {each.name: each for each in members})
         if found.result is None:
             raise NoResult(name)
         return await result_value(found.result, found.job_id, found.worker)
+
+
+async def _values(tree: dict[str, Any], members: Mapping[str, Member]) -> dict[str, Any]:
+    """The results in a group, by short names, opened where they are sealed."""
+    found: dict[str, Any] = {}
+    for name, at in tree.items():
+        if not isinstance(at, str):
+            found[name] = await _values(at, members)
+        elif (text := members[at].result) is not None:
+            found[name] = await result_value(text, members[at].job_id, members[at].worker)
+    return found
 
 
 def _concerns(hint: Hint, id: str) -> bool:

@@ -55,7 +55,8 @@ def pack(job: AnyJob, needs: str, module: str, sizes: Sizes = USUAL) -> str:
 
 def pack_needs(needs: Needs) -> str:
     """What a step may read, as text."""
-    return codec.encode({"results": needs.results, "own": needs.own})
+    groups = {"groups": needs.groups, "members": needs.members} if needs.groups else {}
+    return codec.encode({"results": needs.results, "own": needs.own, **groups})
 
 
 def _meta(meta: Any) -> dict[str, Any]:
