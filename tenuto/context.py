@@ -23,6 +23,8 @@ class Needs:
     unmet: int = 0  # needs that are not met: it should not have been claimed
     deferred: bool = False  # results were too large to come along, and are to be read before it starts
     sealed: dict[str, tuple[str, str]] = field(default_factory=dict)  # the job and worker of results to be opened
+    groups: dict[str, Any] = field(default_factory=dict)  # deps that are: the full names of members, by short ones
+    members: dict[str, str] = field(default_factory=dict)  # what those have stored, by full name
     closed: dict[str, Exception] = field(default_factory=dict)  # why those stay sealed that could not be
     context: str | None = None  # what its workflow tells all of its steps, once that was read
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from types import EllipsisType
@@ -17,6 +17,7 @@ from tenuto.errors import (
     WaitTimedOut,
     WorkflowNotFound,
 )
+from tenuto.graph import GROUP
 from tenuto.growing import appended
 from tenuto.job import Duration, Job, Result, check_name, seconds
 from tenuto.ledger import field_of
@@ -26,9 +27,10 @@ from tenuto.opening import logged_value, result_value
 from tenuto.runtime.notifier import Notifier, tell_settled
 from tenuto.sizes import Sizes
 from tenuto.standing import StepStatus, WorkflowStatus
-from tenuto.storage import limited, reading, steer, usage, workflows
+from tenuto.storage import limited, reading, steer, upstream, usage, workflows
 from tenuto.storage.database import Database, Hint, Verb
 from tenuto.storage.steer import Changes, Steered
+from tenuto.storage.upstream import Member, tree_of
 from tenuto.workflow import Dep, Step, Workflow
 
 POLL_EVERY: Final = 1.0  # seconds: a wait never depends on a hint
@@ -134,6 +136,9 @@ class WorkflowHandle:
         For what an encrypted step stored also a SealError, or what the provider of its keys raises.
         """
         found = await self._step(step)
+        if found.worker == GROUP:
+            members = await self._database.read(upstream.members, [found.job_id])
+            return await _values(tree_of(_name(step), members), {each.name: each for each in members})
         if found.result is None:
             raise NoResult(_name(step))
         return await result_value(found.result, found.job_id, found.worker)
@@ -211,6 +216,17 @@ async def _entry(row: usage.Entry) -> DebugEntry:
     content = None if row.content is None else await logged_value(row.content, field_of(row.id), row.job_id, row.worker)
     told = (row.step, row.attempt, cast("Kind", row.kind), row.at, content)
     return DebugEntry(*told, row.size, row.note, row.job_id, row.worker)
+
+
+async def _values(tree: dict[str, Any], members: Mapping[str, Member]) -> dict[str, Any]:
+    """The results in a group, by short names, opened where they are sealed."""
+    found: dict[str, Any] = {}
+    for name, at in tree.items():
+        if not isinstance(at, str):
+            found[name] = await _values(at, members)
+        elif (text := members[at].result) is not None:
+            found[name] = await result_value(text, members[at].job_id, members[at].worker)
+    return found
 
 
 def _concerns(hint: Hint, id: str) -> bool:

@@ -104,7 +104,8 @@ async def open_results(job: Job[Any, Any], needs: Needs) -> None:
     """Before a job runs: open the results that came sealed with its claim; in `closed` stands why one could not be."""
     for name, (job_id, worker) in list(needs.sealed.items()):
         is_own = job_id == job.id
-        text = needs.own if is_own else needs.results[name]
+        held = needs.members if name in needs.members else needs.results
+        text = needs.own if is_own else held[name]
         try:
             plain = await _result(text or "", job_id, worker)
         except Exception as fault:  # noqa: BLE001 - a provider is user code; it is told to who asks for the result
@@ -113,7 +114,7 @@ async def open_results(job: Job[Any, Any], needs: Needs) -> None:
         if is_own:
             needs.own = plain
         else:
-            needs.results[name] = plain
+            held[name] = plain
 
 
 async def _result(text: str, job_id: str, worker: str) -> str:

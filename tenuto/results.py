@@ -9,9 +9,11 @@ from typing import Any, overload
 from tenuto import codec
 from tenuto.context import Running, current
 from tenuto.errors import NoResult, NotADependency, NotInJob, NoWorkflow, StepNotFound
-from tenuto.job import Job
+from tenuto.features.waiting import gathered
+from tenuto.job import IDENTIFIERS, Job
 from tenuto.llm.review import unquoted
 from tenuto.llm.usage import ids_in_result, parted, says_usage
+from tenuto.nesting import full, is_inside, prefixes, short
 from tenuto.opening import result_text
 from tenuto.outcome import Cancel, Record, encode_result
 
@@ -23,6 +25,8 @@ def get_result(job: Job[Any, Any], step: str | Enum, /) -> Any: ...
 def get_result(job: Job[Any, Any] | str | Enum, step: str | Enum | None = None, /) -> Any:
     """The result that one dep of the running step stored.
 
+    That of a group is a dict of its members' results by their names in it, in the order of adding; what stored none is
+    left out. In a group, names are those beside the step, then those around the group.
     Raises exactly one of, checked in this order: NoWorkflow (this job is no step), StepNotFound (the workflow
     has no such step), NotADependency (it exists, but is no declared dep of this one), NoResult (it stored
     nothing). A declared dep costs no read; only another name does. Raises NotInJob outside a job, and for what an
@@ -32,18 +36,29 @@ def get_result(job: Job[Any, Any] | str | Enum, step: str | Enum | None = None, 
     name = _name(step if isinstance(job, Job) else job)
     if mine.job.workflow_id is None:
         raise NoWorkflow(mine.job.id)
-    if name not in mine.needs.results:
-        raise NotADependency(name) if mine.has_step(mine.job, name) else StepNotFound(name)
-    text = mine.needs.results[name]
+    spelled = _spellings(mine, name)
+    dep = next((each for each in spelled if each in mine.needs.results), None)
+    if dep is None:
+        is_there = any(mine.has_step(mine.job, each) for each in spelled)
+        raise NotADependency(name) if is_there else StepNotFound(name)
+    if dep in mine.needs.groups:
+        return gathered(mine.needs, mine.needs.groups[dep])
+    text = mine.needs.results[dep]
     if text is None:
         raise NoResult(name)
-    return _value(mine, name, text)
+    return _value(mine, dep, text)
 
 
 def get_all_results(job: Job[Any, Any] | None = None) -> dict[str, Any]:
     """The results of all direct deps that have stored one, by name; empty for a job that is no step."""
     mine = _running("get_all_results()", job)
-    return {name: _value(mine, name, text) for name, text in mine.needs.results.items() if text is not None}
+    found: dict[str, Any] = {}
+    for name, text in mine.needs.results.items():
+        if name in mine.needs.groups:
+            found[_spoken(mine, name)] = gathered(mine.needs, mine.needs.groups[name])
+        elif text is not None:
+            found[_spoken(mine, name)] = _value(mine, name, text)
+    return found
 
 
 def get_own_result(job: Job[Any, Any] | None = None) -> Any:
@@ -61,9 +76,9 @@ def get_model_results(name: str | Enum, *, at_least: int = 1) -> dict[str, Any]:
     """
     mine, prefix = current("get_model_results()"), f"{_name(name)}/"
     found = {
-        unquoted(step.removeprefix(prefix)): _value(mine, step, text)
+        unquoted(spoken.removeprefix(prefix)): _value(mine, step, text)
         for step, text in mine.needs.results.items()
-        if step.startswith(prefix) and text is not None
+        if text is not None and (spoken := _spoken(mine, step)).startswith(prefix)
     }
     if len(found) < at_least:
         raise Cancel(f"{len(found)} models gave a result for {_name(name)!r}, and {at_least} are needed")
@@ -102,6 +117,22 @@ async def workflow_context() -> dict[str, Any]:
     if text is None:
         text = mine.needs.context = str(await mine.app._context_of(mine.job.workflow_id) or "{}")
     return dict(codec.decode(text))
+
+
+def _groups(mine: Running) -> list[str]:
+    """The groups around this step, the innermost first."""
+    around = mine.job.meta.get(IDENTIFIERS[3])
+    return [] if around is None else [around, *reversed(prefixes(around))]
+
+
+def _spellings(mine: Running, name: str) -> list[str]:
+    """What a name may mean that is said by a step: one in its own group, in those around, or in none."""
+    return [*(full(group, name) for group in _groups(mine)), name]
+
+
+def _spoken(mine: Running, name: str) -> str:
+    """The name of a dep as this step says it: without the group that both are in."""
+    return next((short(group, name) for group in _groups(mine) if is_inside(group, name)), name)
 
 
 def _value(mine: Running, name: str, text: str) -> Any:

@@ -511,7 +511,8 @@ class Workflow:
             return Reference(rename(each.step), each.path, self.id) if each.workflow_id == step.workflow_id else each
 
         args = renamed(step.job.args, of)
-        outside = [each.step for each in references(step.job.args) if each.workflow_id == self.id]
+        held = references(step.job.args) if args is not step.job.args else ()
+        outside = [each.step for each in held if each.workflow_id == self.id]
         return changed(
             step,
             name=rename(step.name),

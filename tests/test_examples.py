@@ -192,6 +192,15 @@ def test_the_pii_worker_shows_what_is_read_and_what_lies_in_the_file(tmp_path):
     assert re.search(r'^    pii_worker\.check_identity +\{"\$sealed":\["2026-02"', ran.stdout, re.MULTILINE)
 
 
+def test_the_etl_loads_what_its_step_listed_and_reports_of_what_could_be_loaded(tmp_path):
+    program = [sys.executable, str(ROOT / "examples" / "etl_fan_out.py")]
+
+    ran = subprocess.run(program, capture_output=True, text=True, timeout=90, check=False, cwd=tmp_path, env=FROM_HERE)
+
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines() == ["2 of 3 files were loaded", "rome 12, oslo 2"]
+
+
 def test_the_webhook_processor_handles_each_event_once_and_those_of_one_account_in_their_order(tmp_path, database_url):
     asyncio.run(Tenuto(database_url).migrate())
     program = [sys.executable, str(ROOT / "examples" / "webhooks.py"), "--url", database_url]

@@ -37,6 +37,20 @@ def filled(worker: str, args: Any) -> tuple[Any, dict[str, Reference]]:
     return values, filling.found
 
 
+def gathered(needs: Needs, tree: dict[str, Any]) -> dict[str, Any]:
+    """The results of a group's members by their short names, those of groups in it as such dicts; what stored none is
+    left out. Raises what kept a result sealed."""
+    found: dict[str, Any] = {}
+    for name, at in tree.items():
+        if isinstance(at, str) and at in needs.closed:
+            raise needs.closed[at]
+        if not isinstance(at, str):
+            found[name] = gathered(needs, at)
+        elif at in needs.members:
+            found[name] = codec.decode(needs.members[at])
+    return found
+
+
 def told_whence(refused: InvalidArgs, found: dict[str, Reference]) -> InvalidArgs:
     """The same refusal, which says of each part from which result it came."""
     return InvalidArgs(refused.worker, [(path, reason + _whence(path, found)) for path, reason in refused.problems])
@@ -88,7 +102,9 @@ class _Filling:
         return value
 
     def _result(self, step: str) -> Any:
-        if step not in self._results:
+        if step in self._needs.groups:
+            self._results.setdefault(step, gathered(self._needs, self._needs.groups[step]))
+        elif step not in self._results:
             text = self._needs.results[step]
             if text is None:
                 raise LookupError

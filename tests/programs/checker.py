@@ -32,7 +32,7 @@ def _stuck(run: Run) -> Iterator[str]:
 def _counts(run: Run) -> Iterator[str]:
     for status in (run.first, run.last):
         assert status is not None
-        fates = [step.fate for step in status.steps]
+        fates: list[str | None] = [step.fate for step in status.steps]
         kinds = ("completed", "cancelled", "discarded", "deleted")
         counted = {kind: getattr(status, kind) for kind in kinds} | {None: status.unfinished}
         if counted != {kind: fates.count(kind) for kind in (*kinds, None)} or status.total != len(fates):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from tenuto import Job, Tenuto, WorkflowStatus
 from tenuto.errors import JobNotFound, NeedsUnmet, StepNotFound, WaitTimedOut, WorkflowFinished
@@ -31,7 +32,7 @@ class Run:
     last: WorkflowStatus | None = None  # when all had been retried
     audit: list[Row] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
-    told: list[Job[[], None]] = field(default_factory=list)  # the callbacks
+    told: list[Job[Any, Any]] = field(default_factory=list)  # the callbacks
     complaints: list[str] = field(default_factory=list)
 
 
@@ -51,7 +52,7 @@ class Driver:
 
     def __init__(self, app: Tenuto, place: Place, program: Program) -> None:
         self.app, self.place = app, place
-        self.flow = flow_of(list(program.first), name="program", on_finished=finished.new(queue="nobody"))
+        self.flow = flow_of(list(program.first), name="program", on_finished=finished.options(queue="nobody").new())
         self.handle = app.workflow(self.flow.id)
         self.seen = Run(program, {spec.name: spec for spec in program.first})
 

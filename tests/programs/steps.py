@@ -49,7 +49,7 @@ def flow_of(specs: list[Spec], parent: str = "", **options: Any) -> Workflow:
             members = [member.as_data() for member in spec.members]
             flow.add_graft(spec.name, grafting.new(members), deps=spec.deps, **flags)
         else:
-            flow.add(spec.name, step.new(spec.deed, meta={"signal": spec.name}), deps=spec.deps, **flags)
+            flow.add(spec.name, step.options(meta={"signal": spec.name}).new(spec.deed), deps=spec.deps, **flags)
     return flow
 
 

@@ -259,6 +259,7 @@ class Work:
         self.examiner.run(grouped(flow).enqueue)
         jobs = self._claim(queue)
         self._ack(jobs, DONE)
+        self.examiner.run(upstream.needs, self._claim(queue))
         self.examiner.run(steer.retry, [job.id for job in jobs])
         more = Workflow()
         for n in range(self.batch):

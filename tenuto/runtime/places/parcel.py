@@ -66,7 +66,8 @@ def pack(job: AnyJob, needs: str, module: str, sizes: Sizes = USUAL) -> str:
 def pack_needs(needs: Needs) -> str:
     """What a step may read, as text, and of what it may not, why."""
     closed = {name: _told(fault) for name, fault in needs.closed.items()}
-    return codec.encode({"results": needs.results, "own": needs.own, "closed": closed})
+    groups = {"groups": needs.groups, "members": needs.members} if needs.groups else {}
+    return codec.encode({"results": needs.results, "own": needs.own, "closed": closed, **groups})
 
 
 def _told(fault: Exception) -> dict[str, Any]:
@@ -104,7 +105,7 @@ def unpack(text: str) -> Parcel:
 def unpack_needs(text: str) -> Needs:
     """What `pack_needs` was given. Raises Undecodable."""
     found = codec.decode(text)
-    return Needs(found["results"], found["own"], closed={name: _untold(told) for name, told in found["closed"].items()})
+    return Needs(**{**found, "closed": {name: _untold(told) for name, told in found["closed"].items()}})
 
 
 # ── and back ──────────────────────────────────────────────────────────────────────────────────────

@@ -1,8 +1,9 @@
--- needs: what claimed steps may read: their deps' results, and their own earlier ones for those that ran before.
+-- needs: what claimed steps may read: their deps' results, and their own earlier ones for those that ran before. Of a
+--        dep that is a group, its job's id: its members' results are read by another statement.
 --        Of a result that is sealed, or is of a worker that is encrypted, also which job's it is, and that worker.
 -- in:    ids uuid[], again uuid[], encrypted text[], budget bigint
 -- out:   job_id uuid, name text, result text, has_result boolean, met boolean, is_own boolean, sealed_by uuid,
---        worker text
+--        worker text, group_id uuid
 -- lock:  none; results stay out of the answer when together they are over the budget (bytes)
 -- plan:  edges_pkey
 with wanted as (
@@ -22,5 +23,6 @@ with wanted as (
 select
     job_id, name, case when sum(octet_length(result)) over () <= %(budget)s then result end as result,
     result is not null as has_result, met, is_own,
-    case when is_sealed then result_of end as sealed_by, case when is_sealed then worker end as worker
+    case when is_sealed then result_of end as sealed_by, case when is_sealed then worker end as worker,
+    case when worker = 'tenuto.group' then result_of end as group_id
 from wanted
