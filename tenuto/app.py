@@ -21,7 +21,7 @@ from tenuto.runtime.notifier import Notifier
 from tenuto.runtime.places.elsewhere import Executors, check_executors
 from tenuto.runtime.signals import stop_signals
 from tenuto.schedule import Schedule
-from tenuto.shaping import as_given, shaped
+from tenuto.shaping import as_given, shaped, shaped_head
 from tenuto.sizes import Sizes
 from tenuto.storage import relays, store, upkeep
 from tenuto.storage.database import Hint
@@ -214,16 +214,16 @@ class Tenuto(Desk):
         is gone raises JobNotFound. A job that was never stored must be available: InvalidJob, as for what is no job.
         With `conn`, a connection or session of yours, it is stored in your transaction, and the app need not be open.
         Without `notify` nobody is told, and a node that waits finds it within a second.
-        Raises TooLarge over the app's `sizes`, JobMismatch for a taken id, what `Workflow.validate` raises,
-        StorageUnavailable and NotStarted; with `conn` UnusableConnection and StorageBusy, and then the transaction is
-        as it was before.
+        Raises TooLarge over the app's `sizes`, JobMismatch for a taken id, WorkflowRunning for a unique workflow, what
+        `Workflow.validate` raises, StorageUnavailable and NotStarted; with `conn` UnusableConnection and StorageBusy,
+        and then the transaction is as it was before.
         """
         if conn is not None:
             return await enqueue_in(self.database, self.config.sizes, conn, work, notify=notify)
         if isinstance(work, Workflow):
             rows = work.rows()
-            jobs = await shaped(rows.jobs, self.config.sizes)
-            stored = await self._run(store.enqueue_workflow, rows.head, jobs, rows.nodes, rows.edges)
+            jobs, head = await shaped(rows.jobs, self.config.sizes), await shaped_head(rows.head, self.config.sizes)
+            stored = await self._run(store.enqueue_workflow, head, jobs, rows.nodes, rows.edges)
             self._tell_due(stored, notify)
             return work.stored(dict(zip(work.step_names, as_given(stored, rows.jobs), strict=True)))
         jobs = as_jobs(work)

@@ -99,6 +99,11 @@ class WorkflowHandle(_Face[handles.WorkflowHandle]):
     result = _waiting(handles.WorkflowHandle.result)
     append = _waiting(handles.WorkflowHandle.append)
     add = _waiting(handles.WorkflowHandle.add)
+    cancel = _waiting(handles.WorkflowHandle.cancel)
+    retry = _waiting(handles.WorkflowHandle.retry)
+    delete = _waiting(handles.WorkflowHandle.delete)
+    update = _waiting(handles.WorkflowHandle.update)
+    job = _waiting(handles.WorkflowHandle.job)
 
 
 class QueueHandle(_Face[handles.QueueHandle]):
@@ -537,6 +542,17 @@ def graft(steps: Workflow | Sequence[Job[Any, Any]] | Mapping[str, Job[Any, Any]
     if _is_on_a_loop():
         raise WouldDeadlock("an async job cannot wait here; use `await graft(steps)`")
     Loop(loop).wait(growing.graft(steps))
+
+
+def workflow_context() -> dict[str, Any]:
+    """What the running step's workflow tells all of its steps: `results.workflow_context` for a plain function.
+
+    Raises as that one does, and WouldDeadlock in an `async def`.
+    """
+    loop = current("blocking.workflow_context()").loop
+    if _is_on_a_loop():
+        raise WouldDeadlock("an async job cannot wait here; use `await results.workflow_context()`")
+    return Loop(loop).wait(results.workflow_context())
 
 
 def recorded(job: Job[Any, Any] | UUID | str) -> Any:

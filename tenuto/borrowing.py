@@ -2,17 +2,18 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from tenuto.context import Running, current
 from tenuto.definition import resolve, storing
 from tenuto.errors import CancelRequested, InvalidRequest, JobNotFound, NotHere, StaleAttempt, WouldDeadlock
 from tenuto.features.recorded import Recorder
+from tenuto.graph import Head
 from tenuto.job import AVAILABLE, COMPLETED, Job
 from tenuto.options import as_jobs, fitting
 from tenuto.outcome import Ack, Cancel, Discard, Outcome, Record, Snooze, encode_result, outcome_of, settle
 from tenuto.runtime.completion import Completion
-from tenuto.shaping import as_given, shaped
+from tenuto.shaping import as_given, shaped, shaped_head
 from tenuto.sizes import Sizes
 from tenuto.storage import reading, relays, store
 from tenuto.storage.aftermath import Settled
@@ -24,6 +25,8 @@ from tenuto.workflow import Workflow
 T = TypeVar("T")
 AnyJob: TypeAlias = Job[Any, Any]
 
+NO_HEAD: Final = Head("")  # of jobs that are no workflow
+
 
 # ── enqueue ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -34,33 +37,41 @@ async def enqueue_in(database: Database, sizes: Sizes, conn: Any, work: Any, *, 
     Nothing needs to be open: only the address of the database is known of the app. Raises as `Tenuto.enqueue` does.
     """
     order = _order(work)
-    jobs = await shaped(order.jobs, sizes)
+    jobs, head = await shaped(order.jobs, sizes), await shaped_head(order.head, sizes)
     if not jobs:
         return order.given_back([])
     line = await found.line_to_async(conn, database)
-    return order.given_back(await found.run_async(line, database, order.verb(jobs), _due if notify else _untold))
+    verb = order.verb(head, jobs)
+    return order.given_back(await found.run_async(line, database, verb, _due if notify else _untold))
 
 
 def enqueue_now(database: Database, sizes: Sizes, conn: Any, work: Any, *, notify: bool = True) -> Any:
     """Like `enqueue_in`, for plain code and a plain connection, on this thread. Raises also WouldDeadlock."""
     order = _order(work)
     jobs = _shaped_now(order.jobs, sizes)
+    head = _shaped_head_now(order.head, sizes)
     if not jobs:
         return order.given_back([])
     line = found.line_to(conn, database)
-    return order.given_back(found.run(line, database, order.verb(jobs), _due if notify else _untold))
+    return order.given_back(found.run(line, database, order.verb(head, jobs), _due if notify else _untold))
 
 
 def _shaped_now(jobs: Sequence[AnyJob], sizes: Sizes) -> list[AnyJob]:
     return _at_once(shaped(jobs, sizes)) if any(map(storing, jobs)) else fitting(jobs, sizes)
 
 
+def _shaped_head_now(head: Head, sizes: Sizes) -> Head:
+    is_plain = head.context is None and head.on_finished is None
+    return head if is_plain else _at_once(shaped_head(head, sizes))
+
+
 class _Order(NamedTuple):
     """What somebody wants stored."""
 
     jobs: Sequence[AnyJob]
-    verb: Callable[[Sequence[AnyJob]], Verb[list[AnyJob]]]
+    verb: Callable[[Head, Sequence[AnyJob]], Verb[list[AnyJob]]]
     given_back: Callable[[Sequence[AnyJob]], Any]
+    head: Head
 
 
 def _order(work: Any) -> _Order:
@@ -72,19 +83,22 @@ def _order(work: Any) -> _Order:
         jobs = as_given(stored, given)
         return jobs[0] if isinstance(work, Job) else jobs
 
-    return _Order(given, _enqueue, given_back)
+    def verb(_: Head, jobs: Sequence[AnyJob]) -> Verb[list[AnyJob]]:
+        return _enqueue(jobs)
+
+    return _Order(given, verb, given_back, NO_HEAD)
 
 
 def _order_of_workflow(flow: Workflow) -> _Order:
     rows = flow.rows()
 
-    def verb(jobs: Sequence[AnyJob]) -> Verb[list[AnyJob]]:
-        return store.enqueue_workflow(rows.head, jobs, rows.nodes, rows.edges)
+    def verb(head: Head, jobs: Sequence[AnyJob]) -> Verb[list[AnyJob]]:
+        return store.enqueue_workflow(head, jobs, rows.nodes, rows.edges)
 
     def given_back(stored: Sequence[AnyJob]) -> Any:
         return flow.stored(dict(zip(flow.step_names, as_given(stored, rows.jobs), strict=True)))
 
-    return _Order(rows.jobs, verb, given_back)
+    return _Order(rows.jobs, verb, given_back, rows.head)
 
 
 def _enqueue(jobs: Sequence[AnyJob]) -> Verb[list[AnyJob]]:

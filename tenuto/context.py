@@ -25,6 +25,7 @@ class Needs:
     groups: dict[str, Any] = field(default_factory=dict)  # deps that are: the full names of members, by short ones
     members: dict[str, str] = field(default_factory=dict)  # what those have stored, by full name
     closed: dict[str, Exception] = field(default_factory=dict)  # why those stay sealed that could not be
+    context: str | None = None  # what its workflow tells all of its steps, once that was read
 
 
 NONE: Final = Needs()

@@ -9,7 +9,7 @@ from tenuto import doctor
 from tenuto.config import Config
 from tenuto.doctor import Finding, Health, NodeHealth, QueueStatus
 from tenuto.errors import EmptyFilter, JobNotFound, NotStarted, WrongLoop
-from tenuto.handles import QueueHandle, WorkflowHandle, status_of
+from tenuto.handles import Doors, QueueHandle, WorkflowHandle, status_of
 from tenuto.job import Job, JobState, id_of
 from tenuto.opening import args_of, opened_job, recorded_value
 from tenuto.relay import Waiting
@@ -102,9 +102,10 @@ class Desk:
         return [status_of(row) for row in rows]
 
     def workflow(self, id: UUID | str) -> WorkflowHandle:
-        """One stored workflow: its status, its end, the results of its steps."""
+        """One stored workflow: its status, its end, the results of its steps; and it can be cancelled and retried."""
         self._check_open()
-        return WorkflowHandle(id_of(id), self.database, self._notifier, self._check_open, self.config.sizes)
+        doors = Doors(self._check_open, self._act, self.fetch, self.update)
+        return WorkflowHandle(id_of(id), self.database, self._notifier, doors, self.config.sizes)
 
     def queue(self, name: str) -> QueueHandle:
         """One queue, to pause, resume, scale, start or stop."""
@@ -164,24 +165,24 @@ class Desk:
         """Run a steering verb over the jobs named, or in batches over those that a filter finds."""
         if jobs is not None:
             ids = steer.named(verb, jobs, which)
-            return await self._act(act, ids, *more, **options) if ids else []
+            return (await self._act(act, ids, *more, **options)).ids if ids else []
         matching = Filter.of(**which)
         if matching == Filter():
             raise EmptyFilter(verb)
         changed: list[str] = []
         after: str | None = None
         while batch := await self._read(steer.match, matching, after):
-            changed += await self._act(act, batch, *more, **options)
+            changed += (await self._act(act, batch, *more, **options)).ids
             after = batch[-1]
         return changed
 
-    async def _act(self, act: Callable[..., Verb[Steered]], ids: list[str], *more: Any, **options: Any) -> list[str]:
-        steered = await self._run(act, ids, *more, **options)
+    async def _act(self, act: Callable[..., Verb[Steered]], *asked: Any, **options: Any) -> Steered:
+        steered = await self._run(act, *asked, **options)
         tell_settled(self._notifier, steered.settled)
         self.waiting.look_at(steered.ids)
         if steered.told:
             self._notifier.tell([Hint("signal")])
-        return steered.ids
+        return steered
 
     # ── health ──
 
@@ -211,6 +212,14 @@ class Desk:
         self._check_open()
         if asyncio.get_running_loop() is not self._loop:
             raise WrongLoop
+
+    async def _context_of(self, workflow_id: str) -> str | None:
+        """What a workflow tells its steps, as stored text, asked from whatever event loop a step of it runs on."""
+        self._check_open()
+        reading_it = self.database.read(reading.context, workflow_id)
+        if asyncio.get_running_loop() is self._loop or self._loop is None:
+            return await reading_it
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(reading_it, self._loop))
 
     async def _run(self, verb: Callable[P, Verb[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         self._check_loop()

@@ -36,8 +36,10 @@ TenutoError
 │   ├── JobMismatch, WorkflowMismatch   the same id again, with another content
 │   ├── WorkflowFinished        steps cannot be added to what has ended
 │   ├── NotInGraft              only the step of a graft fills its group
+│   ├── WorkflowRunning         a unique workflow of that name is unfinished
 │   ├── UniqueConflict          another job holds the unique key that this one needs
 │   ├── NeedsUnmet              a step whose own need ended badly cannot be retried alone
+│   ├── NotRetried              steps of a workflow that cannot be retried, and so none was
 │   ├── EmptyFilter             a filter that names nothing would mean everything
 │   ├── InvalidRequest          what is asked of jobs, workflows or queues cannot be: a filter, a limit, slots
 │   ├── WouldDeadlock           waiting here for what only this thread could do
@@ -468,6 +470,15 @@ class UniqueConflict(Refused):
         self.existing_id = existing_id
 
 
+class WorkflowRunning(Refused):
+    """A unique workflow of that name is unfinished, so that no other one is stored, or lives again."""
+
+    def __init__(self, name: str, workflow_id: str) -> None:
+        super().__init__(f"workflow {workflow_id}, named {name!r}, is unique and unfinished; wait for it, or cancel it")
+        self.name = name
+        self.workflow_id = workflow_id
+
+
 class WouldDeadlock(Refused):
     """It would wait for ever for what only the waiting thread could do."""
 
@@ -478,6 +489,17 @@ class NeedsUnmet(Refused):
     def __init__(self, job_id: str) -> None:
         super().__init__(f"job {job_id} waits for steps that did not end well; retry those first")
         self.job_id = job_id
+
+
+class NotRetried(Refused):
+    """Steps of a workflow that cannot be retried, so that none of those asked for was; `problems` says why, by name."""
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        told = [f"step {step!r} {reason}" for step, reason in problems[:20]]
+        more = [f"and {len(problems) - 20} more"] if len(problems) > 20 else []
+        hint = "name the steps that are to be retried, or enqueue a new workflow"
+        super().__init__(f"nothing was retried: {'; '.join(told + more)}; {hint}")
+        self.problems = tuple(problems)
 
 
 class EmptyFilter(Refused):

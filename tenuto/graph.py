@@ -15,6 +15,9 @@ class Head(NamedTuple):
 
     id: str
     name: str | None = None
+    on_finished: Any = None  # the job that its end enqueues
+    context: str | None = None  # what all of its steps may read
+    is_unique: bool = False  # whether it is the only unfinished one of its name
 
 
 class Node(NamedTuple):

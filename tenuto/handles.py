@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from types import EllipsisType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tenuto.errors import (
     InvalidRequest,
@@ -24,8 +24,9 @@ from tenuto.limits import Limits, Rate
 from tenuto.opening import result_value
 from tenuto.runtime.notifier import Notifier, tell_settled
 from tenuto.sizes import USUAL, Sizes
-from tenuto.storage import limited, reading, steer, upstream
-from tenuto.storage.database import Database, Hint
+from tenuto.storage import limited, reading, steer, upstream, workflows
+from tenuto.storage.database import Database, Hint, Verb
+from tenuto.storage.steer import Changes, Steered
 from tenuto.storage.upstream import Member, tree_of
 from tenuto.workflow import Dep, Step, StepStatus, Workflow, WorkflowStatus
 
@@ -33,17 +34,24 @@ POLL_EVERY: Final = 1.0  # seconds: a wait never depends on a hint
 _MOST_SLOTS: Final = 100_000
 
 
+class Doors(NamedTuple):
+    """What the handle of a workflow asks of its app."""
+
+    check_open: Callable[[], None]  # raises NotStarted
+    act: Callable[..., Awaitable[Steered]]
+    fetch: Callable[[str], Awaitable[Job[Any, Any]]]
+    update: Callable[[str, Changes], Awaitable[list[str]]]
+
+
 class WorkflowHandle:
     """One stored workflow, by id. Every method reads it anew."""
 
-    def __init__(
-        self, id: str, database: Database, notifier: Notifier, check_open: Callable[[], None], sizes: Sizes = USUAL
-    ) -> None:
+    def __init__(self, id: str, database: Database, notifier: Notifier, doors: Doors, sizes: Sizes = USUAL) -> None:
         self.id = id
         self._sizes = sizes
         self._database = database
         self._notifier = notifier
-        self._check_open = check_open  # raises NotStarted
+        self._doors = doors
 
     async def status(self, *, steps: bool = True) -> WorkflowStatus:
         """How it stands: state, outcome, steps counted by fate, and a row per step unless `steps` is False.
@@ -80,7 +88,7 @@ class WorkflowHandle:
 
     async def _ended(self, changed: asyncio.Event) -> WorkflowStatus | None:
         """The whole status, once it is finished; None until then, and while the database is away."""
-        self._check_open()
+        self._doors.check_open()
         changed.clear()  # before the read: what is told from now on leads to another one
         with suppress(StorageUnavailable):
             if (await self.status(steps=False)).is_finished:
@@ -98,7 +106,7 @@ class WorkflowHandle:
         """
         if not isinstance(flow, Workflow):
             raise InvalidWorkflow(f"what is appended is a Workflow, and no {type(flow).__name__}; for one job, add()")
-        self._check_open()
+        self._doors.check_open()
         stored, grown = await appended(self._database, self._sizes, self.id, flow)
         tell_settled(self._notifier, grown.settled)
         return stored
@@ -124,17 +132,70 @@ class WorkflowHandle:
 
         For what an encrypted step stored also a SealError, or what the provider of its keys raises.
         """
-        name = check_name("step", step.value if isinstance(step, Enum) else step)
-        found = await self._database.read(reading.step, self.id, name)
-        if found is None:
-            await self.status(steps=False)
-            raise StepNotFound(name)
+        found = await self._step(step)
         if found.worker == GROUP:
             members = await self._database.read(upstream.members, [found.job_id])
-            return await _values(tree_of(name, members), {each.name: each for each in members})
+            return await _values(tree_of(_name(step), members), {each.name: each for each in members})
         if found.result is None:
-            raise NoResult(name)
+            raise NoResult(_name(step))
         return await result_value(found.result, found.job_id, found.worker)
+
+    async def _step(self, step: str | Enum) -> reading.StepRow:
+        found = await self._database.read(reading.step, self.id, _name(step))
+        if found is None:
+            await self.status(steps=False)
+            raise StepNotFound(_name(step))
+        return found
+
+    # ── steer ──
+
+    async def cancel(self, *steps: str | Enum) -> list[str]:
+        """Cancel it whole, or these steps, and what waits for them; the names of those it changed.
+
+        One transaction ends all that does not run, and what runs is told, as `Tenuto.cancel` says. The name of a group
+        is its members too. Raises StepNotFound, WorkflowNotFound.
+        """
+        return await self._act(workflows.cancel, steps)
+
+    async def retry(self, *steps: str | Enum, keep_results: bool = False) -> list[str]:
+        """Make what ended badly due again, in its order, with all that this cancelled; the names of those it changed.
+
+        Of no steps it is the whole workflow, forgiven failures and what an operator cancelled included; what completed
+        stays so, and so does what was deleted. A step that is named runs again also when it completed; of a group it is
+        what ended badly in it. A finished workflow lives again: it is its next run, and its finish is announced
+        again. All of it or nothing: raises NotRetried for steps whose job or whose needs are gone, UniqueConflict,
+        WorkflowRunning, StepNotFound, WorkflowNotFound.
+        """
+        return await self._act(workflows.retry, steps, keep_results=keep_results)
+
+    async def delete(self, *steps: str | Enum) -> list[str]:
+        """Delete the jobs of these steps, unless they run; the names of those it deleted. As `Tenuto.delete`.
+
+        Raises InvalidRequest where no step is named, StepNotFound, WorkflowNotFound.
+        """
+        if not steps:
+            raise InvalidRequest("delete needs the names of steps; a workflow that finished is pruned by itself")
+        return await self._act(workflows.delete, steps)
+
+    async def update(self, step: str | Enum, changes: Changes) -> bool:
+        """Change the job of a step that neither runs nor ended, as `Tenuto.update` does; whether it did.
+
+        Raises as that does, and StepNotFound, WorkflowNotFound.
+        """
+        return bool(await self._doors.update((await self._step(step)).job_id, changes))
+
+    async def job(self, step: str | Enum) -> Job[Any, Any]:
+        """The job of a step as it is stored now. Raises JobNotFound, StepNotFound, WorkflowNotFound."""
+        return await self._doors.fetch((await self._step(step)).job_id)
+
+    async def _act(self, verb: Callable[..., Verb[Steered]], steps: Sequence[str | Enum], **options: Any) -> list[str]:
+        steered = await self._doors.act(verb, self.id, list(dict.fromkeys(map(_name, steps))), **options)
+        done = set(steered.ids)
+        return [name for id, name in steered.names.items() if id in done]
+
+
+def _name(step: str | Enum) -> str:
+    return check_name("step", step.value if isinstance(step, Enum) else step)
 
 
 async def _values(tree: dict[str, Any], members: Mapping[str, Member]) -> dict[str, Any]:

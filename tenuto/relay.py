@@ -167,6 +167,7 @@ class Waiting:
         self._told: set[str] = set()  # jobs that may have settled since they were read
         self._changed = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
+        self._looks: set[asyncio.Task[None]] = set()
 
     async def outcomes(
         self, relays: Sequence[Relay[T]], timeout: Duration | None, *, with_retries: bool
@@ -178,9 +179,7 @@ class Waiting:
         async with self._begun(relays, with_retries=with_retries) as waits:
             if waits:
                 if limit == 0:
-                    self._told.update(wait.id for wait in waits)
-                    with suppress(StorageUnavailable):
-                        await self._read()  # what is there is told without a wait
+                    await self._look({wait.id for wait in waits})
                 with _slot_lent(relays):
                     answers = [wait.answer for wait in waits]
                     await asyncio.wait(answers, timeout=limit, return_when=asyncio.FIRST_EXCEPTION)
@@ -252,8 +251,9 @@ class Waiting:
                 if clock.time() >= poll_at:  # also while others' hints keep coming
                     self._told.update(self._waits)
                     poll_at = clock.time() + POLL_EVERY
+                told, self._told = self._told, set()
                 try:
-                    await self._read()
+                    await self._read(told)
                 except StorageUnavailable:
                     pass  # it is asked again later
                 except Exception as error:  # noqa: BLE001 - who waits must not wait for a reader that is gone; it is told
@@ -265,11 +265,26 @@ class Waiting:
             leave()
             self._reader = None
 
-    async def _read(self) -> None:
-        """Answer the waits for those jobs that may have settled. Who begins to wait meanwhile is not answered by it:
+    async def _look(self, ids: set[str]) -> None:
+        """Read once, so that what is there is told without a wait. A database that is silent is not waited for, and the
+        read goes on without who asked: to break it off takes longer still."""
+        reading = asyncio.create_task(self._read(ids), name="tenuto-relay-look")
+        self._looks.add(reading)
+        reading.add_done_callback(self._looked)
+        await asyncio.wait([reading], timeout=POLL_EVERY)
+        if reading.done():
+            with suppress(StorageUnavailable):
+                reading.result()
+
+    def _looked(self, reading: "asyncio.Task[None]") -> None:
+        self._looks.discard(reading)
+        if not reading.cancelled():
+            reading.exception()  # seen, also where nobody waits for it any more
+
+    async def _read(self, told: set[str]) -> None:
+        """Answer the waits for those jobs, which may have settled. Who begins to wait meanwhile is not answered by it:
         what is not there yet may be committed, and be awaited, before the read is back."""
-        asked = {id: tuple(self._waits[id]) for id in self._told.intersection(self._waits)}
-        self._told.clear()
+        asked = {id: tuple(self._waits[id]) for id in told.intersection(self._waits)}
         for wait in chain.from_iterable(asked.values()):
             wait.is_read = True
         ids = list(asked)

@@ -82,6 +82,21 @@ async def store_result(value: Any) -> None:
     mine.needs.closed.pop("", None)
 
 
+async def workflow_context() -> dict[str, Any]:
+    """What the running step's workflow was given as its `context`; empty where that was nothing.
+
+    It is read when it is asked for, once an attempt, and never changes. Raises NoWorkflow for a job that is no step.
+    Plain functions call tenuto.blocking.workflow_context.
+    """
+    mine = current("workflow_context()")
+    if mine.job.workflow_id is None:
+        raise NoWorkflow(mine.job.id)
+    text = mine.needs.context
+    if text is None:
+        text = mine.needs.context = str(await mine.app._context_of(mine.job.workflow_id) or "{}")
+    return dict(codec.decode(text))
+
+
 def _groups(mine: Running) -> list[str]:
     """The groups around this step, the innermost first."""
     around = mine.job.meta.get(IDENTIFIERS[3])

@@ -31,7 +31,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "cron.insert": "name, minutes (none: somebody asked for it now), ids (of the jobs)",
         "cron.skip": "name, after, until: minutes between them were too old to be made up for",
         "cron.exception": "name, error: no job could be made or stored; it is tried again with the next minute",
-        "workflow.finished": "workflow_id, name, outcome, failed (names of steps)",
+        "workflow.finished": "workflow_id, name, outcome, run, failed (names of steps)",
         "node.start": "node, queues",
         "node.stop": "node, released: jobs given back unfinished",
         "node.fenced": "node: its lease ended; running attempts are stopped",

@@ -72,7 +72,7 @@ class Plan(NamedTuple):
     """A workflow as it is to be built."""
 
     name: str | None
-    flags: dict[str, bool]
+    whole: dict[str, Any]  # what it says of itself beside its name
     steps: list[Planned]
 
 
@@ -174,7 +174,7 @@ class _Reading:
 
     def plan(self, document: Any, params: Mapping[str, Any]) -> Plan:
         """The plan. Raises InvalidTemplate."""
-        whole = self._object(document, (), ("name", "params", "steps", *FLAGS))
+        whole = self._object(document, (), ("name", "params", "steps", "unique", "on_finished", "context", *FLAGS))
         self._take(self._object(whole.get("params", {}), ("params",)), params)
         if not self._problems:
             whole = {key: self._filled(part, (key,)) for key, part in whole.items() if key != "params"}
@@ -182,10 +182,33 @@ class _Reading:
         if name is not None:
             self._tried(("name",), lambda: check_name("workflow", name))
         flags = self._flags(whole, ())
+        rest = {**self._rest(whole), **flags}  # before there are names of steps, which it cannot take results of
         steps = self._steps(self._object(whole.get("steps", {}), ("steps",)), ("steps",))
         if self._problems:
             raise InvalidTemplate(self._problems)
-        return Plan(name, flags, steps)
+        return Plan(name, rest, steps)
+
+    def _rest(self, whole: Mapping[str, Any]) -> dict[str, Any]:
+        """What it says of itself as a whole: unique, on_finished, context."""
+        found: dict[str, Any] = {}
+        if "unique" in whole:
+            found["unique"] = whole["unique"]
+            if not isinstance(whole["unique"], bool):
+                self._fault(("unique",), "it is neither true nor false")
+            elif whole["unique"] and whole.get("name") is None:
+                self._fault(("unique",), "it keeps others of the same name out, and there is no name")
+        if "context" in whole:
+            found["context"] = self._decoded(self._object(whole["context"], ("context",)), ("context",))
+        if "on_finished" in whole:
+            found["on_finished"] = self._callback(whole["on_finished"], ("on_finished",))
+        return found
+
+    def _callback(self, said: Any, path: Path) -> AnyJob | None:
+        known = self._object(said, path, ("worker", "args", "options"))
+        options = self._options(known.get("options", {}), (*path, "options"))
+        args = self._args(known.get("args", {}), (*path, "args"))
+        worker = self._worker(known.get("worker"), (*path, "worker"))
+        return None if worker is None else self._job(worker, options, args, path)
 
     # ── parameters ──
 

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from uuid_utils import uuid7
 
+from tenuto import codec
 from tenuto.definition import storing
 from tenuto.errors import (
     ChainInWorkflow,
@@ -26,10 +27,13 @@ from tenuto.errors import (
     StepNotFound,
 )
 from tenuto.features.chain import Chained
+from tenuto.features.encrypted import Encryption
+from tenuto.features.unique import UniqueJobs
 from tenuto.graph import GROUP, Edge, Growth, Head, Need, Node, order
 from tenuto.job import AVAILABLE, IDENTIFIERS, SUSPENDED, Failure, Job, Result, check_name, id_of
 from tenuto.nesting import Flags, full, is_inside, members_of, needs_of, prefixes, renamed, short
 from tenuto.reference import Reference, Waiting, references
+from tenuto.sizes import ARGS_MOST
 from tenuto.template import FLAGS, Planned, parsed, planned, step_as_data
 
 # ── steps ─────────────────────────────────────────────────────────────────────────────────────────
@@ -87,8 +91,11 @@ class Workflow:
     """Jobs that wait for each other, stored together or not at all.
 
     The three flags forgive deps that did not end well, for every step that does not say otherwise. The id (a
-    UUIDv7 unless one is given) makes it the same workflow, however often it is enqueued. Raises InvalidJob for a name
-    or an id, and InvalidWorkflow for a flag, that cannot be.
+    UUIDv7 unless one is given) makes it the same workflow, however often it is enqueued. While a `unique` one is
+    unfinished, another unique one of its name is refused. The job `on_finished` is enqueued once it has finished, well
+    or not, and again after each retry of it; `meta["finished"]` tells it what came of it. Every step may read the
+    `context` by `await workflow_context()`. Raises InvalidJob for a name or an id, Unencodable and TooLarge for a
+    context, and InvalidWorkflow for all else, that cannot be.
     """
 
     def __init__(
@@ -96,12 +103,20 @@ class Workflow:
         name: str | None = None,
         *,
         id: UUID | str | None = None,
+        unique: bool = False,
+        on_finished: Job[Any, Any] | None = None,
+        context: Mapping[str, Any] | None = None,
         ignore_cancelled: bool = False,
         ignore_discarded: bool = False,
         ignore_deleted: bool = False,
     ) -> None:
         self.name = None if name is None else check_name("workflow", name)
         self.id = str(uuid7()) if id is None else id_of(id)
+        self.unique = _flag("unique", unique)
+        if unique and name is None:
+            raise InvalidWorkflow("unique=True keeps others of the same name out; give the workflow a name")
+        self.on_finished = None if on_finished is None else _callback(on_finished)
+        self._context = None if context is None else _encoded(context)
         self.ignore_cancelled = _flag("ignore_cancelled", ignore_cancelled)
         self.ignore_discarded = _flag("ignore_discarded", ignore_discarded)
         self.ignore_deleted = _flag("ignore_deleted", ignore_deleted)
@@ -195,6 +210,11 @@ class Workflow:
         return self.name or self.id
 
     @property
+    def context(self) -> dict[str, Any]:
+        """What all of its steps may read; a copy, for it never changes. Empty where nothing was given."""
+        return {} if self._context is None else codec.decode(self._context)
+
+    @property
     def steps(self) -> Mapping[str, Step[Any]]:
         """The steps by name, in the order of adding."""
         return MappingProxyType(self._steps)
@@ -225,7 +245,7 @@ class Workflow:
         needs = needs_of(self._steps)
         needed = {dep for named in needs.values() for dep in named}
         return Rows(
-            Head(self.id, self.name),
+            Head(self.id, self.name, self.on_finished, self._context, self.unique),
             [self.stored_as(step, len(needs[step.name]), step.name in needed) for step in steps],
             [node_of(step, needs[step.name], place) for place, step in enumerate(steps)],
             [edge for step in steps for edge in edges_of(step, needs[step.name], self._steps)],
@@ -266,7 +286,13 @@ class Workflow:
         No ids: what `from_dict` makes of it is another workflow. Args stand in it in the clear, also those of encrypted
         workers. Raises InvalidWorkflow where they are sealed already.
         """
-        name = {} if self.name is None else {"name": self.name}
+        name: dict[str, Any] = {} if self.name is None else {"name": self.name}
+        if self.unique:
+            name["unique"] = True
+        if self.on_finished is not None:
+            name["on_finished"] = step_as_data(self.on_finished, (), {})
+        if self._context is not None:
+            name["context"] = json.loads(self._context)
         flags = {flag: True for flag in FLAGS if getattr(self, flag)}
         return {**name, **flags, "steps": self._as_data(None)}
 
@@ -282,7 +308,7 @@ class Workflow:
         """
         id = str(uuid7())
         plan = planned(document, params, id)
-        flow = cls(plan.name, id=id, **plan.flags)
+        flow = cls(plan.name, id=id, **plan.whole)
         flow._plan(plan.steps)
         return flow
 
@@ -341,6 +367,8 @@ class Workflow:
             raise InvalidWorkflow(f"step {name!r} holds a {type(job).__name__}, which is no Job; make one with new()")
         if job.id in self._holders:
             raise DuplicateJob(name, self._holders[job.id])
+        if self.on_finished is not None and job.id == self.on_finished.id:
+            raise InvalidWorkflow(f"step {name!r} holds the Job of on_finished=; make a new() one for each")
         if job.workflow_id is not None or job.inserted_at is not None:
             raise InvalidWorkflow(f"step {name!r} holds a Job that was stored before; make a new() one")
         if job.state is not AVAILABLE and type(job.args) is not Waiting:
@@ -462,6 +490,34 @@ def node_of(step: Step[Any], needs: Iterable[str], position: int) -> Node:
 def edges_of(step: Step[Any], needs: Mapping[str, Flags], steps: Mapping[str, Step[Any]]) -> list[Edge]:
     """What a step waits for, by the ids of jobs."""
     return [Edge(step.job.id, steps[dep].job.id, *flags, step.is_group) for dep, flags in needs.items()]
+
+
+def _callback(job: Job[Any, Any]) -> Job[Any, Any]:
+    """A job that the end of a workflow may enqueue, in a transaction that holds others' rows and knows no keys."""
+    if not isinstance(job, Job):
+        raise InvalidWorkflow(f"on_finished= is a {type(job).__name__}, which is no Job; make one with new()")
+    if job.workflow_id is not None or job.inserted_at is not None:
+        raise InvalidWorkflow("on_finished= is a Job that was stored before; make a new() one")
+    if type(job.args) is Waiting:
+        raise InvalidWorkflow("on_finished= takes results of steps, and is none; it may read them by meta['finished']")
+    if job.state is not AVAILABLE:
+        raise InvalidWorkflow(f"on_finished= is a Job that says it is {job.state}; make one with new()")
+    for feature in storing(job):
+        for kind, told in _REFUSED.items():
+            if isinstance(feature, kind):
+                raise InvalidWorkflow(
+                    f"on_finished= is a job of {job.worker}, which is {told}; let a plain one enqueue it"
+                )
+    return job
+
+
+_REFUSED: Final[Mapping[type, str]] = {Chained: "chained", Encryption: "encrypted", UniqueJobs: "unique"}
+
+
+def _encoded(context: Mapping[str, Any]) -> str:
+    if not isinstance(context, Mapping):
+        raise InvalidWorkflow(f"context= is a {type(context).__name__}; give a dict")
+    return codec.encode(dict(context), limit=ARGS_MOST, what="context")
 
 
 def _flag(what: str, flag: bool) -> bool:

@@ -550,6 +550,27 @@ FENCES = [
         "pass",
         "tests/edges/test_blocking_processes.py::test_a_child_holds_no_connection_of_a_parent_that_died",
     ),
+    Fence(
+        "The job that a workflow's end enqueues is stored, whoever stored another of its id",
+        "storage/aftermath.py",
+        r"taken = jobs\.keys\(\) - .*",
+        "return set()",
+        "tests/stories/test_steering.py::test_a_callback_that_somebody_enqueued_as_well_comes_all_the_same",
+    ),
+    Fence(
+        "Of retries at once one brings a workflow back",
+        f"{SQL}/retry.sql",
+        r"and (j\.)?state in \('scheduled', 'retryable', 'completed', 'cancelled', 'discarded'\)",
+        "and true",
+        "tests/stories/test_steering.py::test_of_retries_at_once_one_makes_the_new_run",
+    ),
+    Fence(
+        "Of unique workflows of one name one is unfinished",
+        f"{SQL}/schema/0005_steering.sql",
+        r"create unique index workflows_unique",
+        "create index workflows_unique",
+        "tests/stories/test_steering.py::test_of_twenty_who_enqueue_at_once_one_is_the_first",
+    ),
 ]
 
 

@@ -1,4 +1,4 @@
-"""`tenuto workflows`: list them, show one as a tree, draw it, watch one until it ends, and run one from a file."""
+"""`tenuto workflows`: list, show as a tree, draw, watch until the end, cancel, retry, and run one from a file."""
 
 import sys
 from enum import StrEnum
@@ -14,7 +14,7 @@ from tenuto import draw
 from tenuto.app import Tenuto
 from tenuto.cli.door import BROKEN, ask, helpful, settings
 from tenuto.cli.options import AsJson, Before, Limit
-from tenuto.cli.output import FAINT, ago, console, cut, document, marked, note, plain, say, stored, table, took
+from tenuto.cli.output import FAINT, ago, clean, console, cut, document, marked, note, plain, say, stored, table, took
 from tenuto.cli.tree import heading, progress, tree
 from tenuto.cli.work import find
 from tenuto.errors import ConfigError, StorageUnavailable, WaitTimedOut
@@ -34,7 +34,9 @@ class State(StrEnum):
     FINISHED = "finished"
 
 
-commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show, draw, watch and run workflows.")
+commands = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="List, show, draw, watch, cancel, retry and run workflows."
+)
 
 
 # ── list ──────────────────────────────────────────────────────────────────────────────────────────
@@ -216,6 +218,43 @@ async def _next(workflow: WorkflowHandle, before: WorkflowStatus) -> WorkflowSta
         return await workflow.status(steps=bool(before.steps))
     except StorageUnavailable:
         return before
+
+
+# ── cancel, retry ─────────────────────────────────────────────────────────────────────────────────
+
+Steps: TypeAlias = Annotated[
+    list[str] | None, typer.Argument(metavar="[STEP]...", help="Steps or groups by name; without any, all of it.")
+]
+
+
+@commands.command("cancel")
+def cancel(context: typer.Context, id: Id, steps: Steps = None, as_json: AsJson = False) -> None:
+    """Cancel a workflow, or steps of it and what waits for them. Prints the names of the steps it changed."""
+    _say_changed(ask(context, lambda app: app.workflow(id).cancel(*steps or ())), "cancel", as_json=as_json)
+
+
+@commands.command("retry")
+def retry(
+    context: typer.Context,
+    id: Id,
+    steps: Steps = None,
+    keep_results: Annotated[
+        bool, typer.Option("--keep-results", help="Keep what the steps stored, so that those do not run again.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Retry what ended badly in a workflow, or the steps named. Prints the names of the steps it changed."""
+    changed = ask(context, lambda app: app.workflow(id).retry(*steps or (), keep_results=keep_results))
+    _say_changed(changed, "retry", as_json=as_json)
+
+
+def _say_changed(changed: list[str], verb: str, *, as_json: bool) -> None:
+    if as_json:
+        document(changed)
+    else:
+        print(*map(clean, changed), sep="\n", end="\n" if changed else "")
+    if not changed:
+        note(f"{verb} changes nothing there")
 
 
 # ── run ───────────────────────────────────────────────────────────────────────────────────────────

@@ -122,6 +122,7 @@ def tell_settled(notifier: Notifier, settled: Settled) -> None:
             workflow_id=workflow.id,
             name=workflow.name,
             outcome=workflow.outcome,
+            run=workflow.run,
             failed=workflow.failed,
         )
     notifier.tell(Hint("settled", workflow.id) for workflow in settled.finished)

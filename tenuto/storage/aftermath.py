@@ -4,6 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from uuid_utils import uuid7
+
+from tenuto import codec
 from tenuto.job import AVAILABLE, CANCELLED, COMPLETED, DISCARDED, SUSPENDED
 from tenuto.storage.chains import advance, hold_still
 from tenuto.storage.database import Row, Verb, call
@@ -20,6 +23,8 @@ class Finished(NamedTuple):
     name: str | None
     outcome: str  # completed | failed
     failed: list[str]  # names of the steps that did not complete, the first hundred
+    run: int = 1  # which one of its runs: one more for each time that a retry brought it back
+    on_finished: str | None = None  # the job that this enqueues, as enqueue.sql takes it
 
 
 class Ended(NamedTuple):
@@ -76,8 +81,8 @@ def aftermath(ended: Sequence[Ended], results: Mapping[str, str | None]) -> Verb
     nodes = [{"id": job.id, "state": job.state, "result": _kept(job, results)} for job in steps]
     fates = yield call("settle_nodes", nodes=nodes)
     more, of_groups = yield from _release([job for job in steps if job.has_dependents])
-    finished = yield from count_fates([*fates, *of_groups], +1)
-    return Settled([job.id for job in cancelled], due | more, finished)
+    finished, called = yield from finish([*fates, *of_groups])
+    return Settled([job.id for job in cancelled], due | more | called, finished)
 
 
 def complete(groups: Sequence[str]) -> Verb[Settled]:
@@ -86,8 +91,39 @@ def complete(groups: Sequence[str]) -> Verb[Settled]:
         return Settled([], set(), [])
     ended, met, fates = yield from _complete(groups)
     due, more = yield from count_needs(met, +1)
-    finished = yield from count_fates([*fates, *more], +1)
-    return Settled(ended, due, finished)
+    finished, called = yield from finish([*fates, *more])
+    return Settled(ended, due | called, finished)
+
+
+def finish(fates: Sequence[Row]) -> Verb[tuple[list[Finished], set[str]]]:
+    """Count new fates: the workflows that finished by it, and the queues in which a callback of theirs is due."""
+    finished = yield from count_fates(fates, +1)
+    due = yield from enqueue_callbacks([workflow for workflow in finished if workflow.on_finished])
+    return finished, due
+
+
+def enqueue_callbacks(finished: Sequence[Finished]) -> Verb[set[str]]:
+    """Enqueue the jobs that the ends of workflows ask for; the queues in which one is due.
+
+    In its first run that is the very job that was given, in each later one another like it.
+    """
+    if not finished:
+        return set()
+    jobs = {job["id"]: job for job in map(_callback, finished)}
+    rows = yield call("enqueue", jobs=[jobs[id] for id in sorted(jobs)])
+    taken = jobs.keys() - {row[0] for row in rows}  # somebody enqueued that very job, too
+    if taken:
+        more = {job["id"]: job for job in ({**jobs[id], "id": str(uuid7())} for id in taken)}
+        jobs |= more
+        rows += yield call("enqueue", jobs=[more[id] for id in sorted(more)])
+    return {jobs[id]["queue"] for id, state, *_ in rows if state == AVAILABLE}
+
+
+def _callback(workflow: Finished) -> dict[str, Any]:
+    job: dict[str, Any] = codec.decode(workflow.on_finished or "{}")
+    told = {"workflow_id": workflow.id, "name": workflow.name, "outcome": workflow.outcome, "run": workflow.run}
+    meta = {**codec.decode(job.get("meta", "{}")), "finished": told}
+    return {**job, "id": job["id"] if workflow.run == 1 else str(uuid7()), "meta": codec.encode(meta)}
 
 
 def _kept(job: Ended, results: Mapping[str, str | None]) -> str | None:
@@ -155,10 +191,10 @@ def count_fates(fates: Sequence[Row], sign: int) -> Verb[list[Finished]]:
     rows = yield call("settle_workflows", deltas=[deltas[id] for id in sorted(deltas)])
     ended = [row for row in rows if row[2] == "finished"]
     failed: dict[str, list[str]] = {}
-    if any(outcome == "failed" for *_, outcome in ended):
+    if any(row[3] == "failed" for row in ended):
         for workflow_id, name in (yield call("failed_steps", ids=[row[0] for row in ended])):
             failed.setdefault(workflow_id, []).append(name)
-    return [Finished(id, name, outcome, failed.get(id, [])) for id, name, _, outcome in ended]
+    return [Finished(id, name, outcome, failed.get(id, []), *rest) for id, name, _, outcome, *rest in ended]
 
 
 _NO_CHANGE: Final = {"completed": 0, "cancelled": 0, "discarded": 0, "deleted": 0}

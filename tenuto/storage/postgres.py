@@ -342,8 +342,8 @@ def _blocking_outages() -> Generator[None]:
         raise LostRace(_said(error)) from error
     except errors.LockNotAvailable as error:
         raise RowLocked(_said(error)) from error
-    except errors.UniqueViolation as error:  # a key that a retry takes again went to another meanwhile
-        lost = error.diag.constraint_name == "jobs_unique"
+    except errors.UniqueViolation as error:  # a key or a name that a retry takes again went to another meanwhile
+        lost = error.diag.constraint_name in ("jobs_unique", "workflows_unique")
         raise (LostRace if lost else StorageRejected)(_said(error)) from error
     except PoolTimeout as error:
         raise StorageUnavailable("PostgreSQL: no connection within the time allowed") from error

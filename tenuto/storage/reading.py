@@ -90,6 +90,12 @@ def workflow(id: str) -> Verb[WorkflowRow | None]:
     return WorkflowRow(*rows[0]) if rows else None
 
 
+def context(workflow_id: str) -> Verb[str | None]:
+    """What a workflow tells all of its steps, as stored text; None where it tells nothing."""
+    rows = yield last("context", id=workflow_id)
+    return rows[0][0] if rows else None
+
+
 def find_workflows(
     state: str | None, name: str | None, limit: int, before: str | None = None
 ) -> Verb[list[WorkflowRow]]:

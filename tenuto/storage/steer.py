@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Self, TypeAlias, TypedDict, cast
 from uuid import UUID
 
 from tenuto import codec
-from tenuto.errors import InvalidJob, InvalidRequest, NeedsUnmet, UniqueConflict
+from tenuto.errors import InvalidJob, InvalidRequest, NeedsUnmet, UniqueConflict, WorkflowRunning
 from tenuto.job import (
     EPOCH,
     EXECUTING,
@@ -119,6 +120,7 @@ class Steered(NamedTuple):
     ids: list[str]
     told: list[str]
     settled: Settled
+    names: Mapping[str, str] = MappingProxyType({})  # of steps that were asked for by name, by the ids of their jobs
 
 
 def match(which: Filter, after: str | None) -> Verb[list[str]]:
@@ -136,22 +138,29 @@ def cancel(ids: Sequence[str]) -> Verb[Steered]:
     return Steered([row[0] for row in rows], [row[0] for row in rows if row[1] == EXECUTING], settled)
 
 
-def retry(ids: Sequence[str], *, keep_results: bool = False, strict: bool = True) -> Verb[Steered]:
+def retry(
+    ids: Sequence[str], *, keep_results: bool = False, strict: bool = True, together: bool = False
+) -> Verb[Steered]:
     """Make jobs due again at once: any that is not running, due or waiting for its needs.
 
     A step's workflow lives again, and steps behind it that wait, or are retried with it or later, wait for it once
     more. Stored results of what is retried are cleared unless `keep_results`. A step with a need that ended without
-    meeting it is passed over, or with `strict` refused as NeedsUnmet, and then nothing is changed. A group waits for
-    its members again, and completes at once where all of them have ended well. Refused is also a job whose
-    unique key another holds, as UniqueConflict. A link waits for its turn, by the number it has, where another one
-    holds its chain.
+    meeting it is passed over, or with `strict` refused as NeedsUnmet, and then nothing is changed; so is a job whose
+    unique key another holds, as UniqueConflict, and a step that would bring a unique workflow back while another one of
+    its name is unfinished, as WorkflowRunning. A group waits for its members again, and completes at once where all of
+    them have ended well. A link waits for its turn, by the number it has, where another one holds its chain. Where they
+    come `together`, they are needs of each other that are still to come.
     """
     yield from reach(ids)
     taken = yield from rivals(ids)
+    running = {id: (name, rival) for id, name, rival in (yield call("rival_workflows", ids=list(ids)))}
     if strict:
         for id, rival in sorted(taken.items()):
             raise UniqueConflict(id, rival)
-    rows = yield call("retry", ids=[id for id in ids if id not in taken], keep_results=keep_results)
+        for name, rival in running.values():
+            raise WorkflowRunning(name, rival)
+    free = [id for id in ids if id not in taken and id not in running]
+    rows = yield call("retry", ids=free, keep_results=keep_results, together=together)
     done = {row[0] for row in rows}
     if strict and len(done) < len(ids):
         yield from _refuse_unmet([id for id in ids if id not in done])

@@ -9,17 +9,7 @@ from tenuto import codec
 from tenuto.errors import CodecError, JobMismatch, UniqueConflict, WorkflowMismatch
 from tenuto.failure import entry, failures
 from tenuto.graph import Edge, Head, Node
-from tenuto.job import (
-    AVAILABLE,
-    CANCELLED,
-    EPOCH,
-    EXECUTING,
-    SUSPENDED,
-    TERMINAL,
-    Job,
-    JobState,
-    Signal,
-)
+from tenuto.job import AVAILABLE, CANCELLED, EPOCH, EXECUTING, SUSPENDED, TERMINAL, Job, JobState, Signal
 from tenuto.outcome import Ack, answer_of
 from tenuto.sizes import ARGS_MOST, META_MOST
 from tenuto.storage.aftermath import BAD, Ended, Settled, aftermath, reach
@@ -28,7 +18,7 @@ from tenuto.storage.database import LostRace, Row, Verb, call, last
 from tenuto.storage.nodes import CHUNK, complete_new, lay
 from tenuto.storage.outbox import tell_acked
 from tenuto.storage.overdue import deadline_of
-from tenuto.storage.unique import behind_holders, holders, in_order
+from tenuto.storage.unique import behind_holders, holders, in_order, refuse_running
 from tenuto.tagged import holds_same, read_sealed
 
 AnyJob: TypeAlias = Job[Any, Any]
@@ -68,9 +58,15 @@ def enqueue(jobs: Sequence[AnyJob]) -> Verb[list[AnyJob]]:
 def enqueue_workflow(
     head: Head, jobs: Sequence[AnyJob], nodes: Sequence[Node], edges: Sequence[Edge]
 ) -> Verb[list[AnyJob]]:
-    """Store a workflow with its jobs, nodes and edges, all or none. One that is stored already is left as it is."""
-    made = yield call("enqueue_workflow", **head._asdict(), steps=len(nodes))
+    """Store a workflow with its jobs, nodes and edges, all or none. One that is stored already is left as it is.
+
+    Raises WorkflowRunning for a unique one, while another of its name is unfinished.
+    """
+    callback = None if head.on_finished is None else codec.encode(_document(head.on_finished))
+    made = yield call("enqueue_workflow", **head._replace(on_finished=callback)._asdict(), steps=len(nodes))
     if not made:
+        if head.is_unique:
+            yield from refuse_running(head)
         return (yield from _existing_workflow(head.id, jobs, nodes))
     stored = yield from enqueue(jobs)
     for job, now in zip(jobs, stored, strict=True):

@@ -7,7 +7,8 @@ from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from tenuto import codec
-from tenuto.errors import CodecError
+from tenuto.errors import CodecError, WorkflowRunning
+from tenuto.graph import Head
 from tenuto.job import IDENTIFIERS, Job
 from tenuto.sizes import META_MOST
 from tenuto.storage.aftermath import PATIENCE
@@ -114,6 +115,18 @@ def _merged(before: str, given: str) -> str:
 def rivals(ids: Sequence[str]) -> Verb[dict[str, str]]:
     """Of these jobs those that cannot have their unique keys again, with who has each. They are locked already."""
     return dict((yield call("rivals", ids=list(ids))))
+
+
+def refuse_running(head: Head) -> Verb[None]:
+    """Raise WorkflowRunning for a unique workflow that was not stored, unless that is since it was before.
+
+    Raises LostRace where the other one has finished meanwhile.
+    """
+    rows = yield call("running_workflow", id=head.id, name=head.name)
+    if rows:
+        raise WorkflowRunning(str(head.name), rows[0][0])
+    if not (yield call("workflow", id=head.id)):
+        raise LostRace("a unique workflow finished while another one of its name was stored")
 
 
 _USUAL: Final = {"meta": "{}", "tags": "[]", "priority": 0}  # what a document leaves out

@@ -235,7 +235,7 @@ def take_hooks(workers: Sequence[str], most: int) -> Verb[list[Told]]:
 
 # ── the schema ────────────────────────────────────────────────────────────────────────────────────
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 
 
 def schema_version() -> Verb[int | None]:

@@ -127,6 +127,32 @@ async def test_watching_a_workflow_ends_with_it_and_tells_how_it_went(app, ask):
     assert as_json.json["outcome"] == "failed"
 
 
+async def test_a_workflow_is_cancelled_and_retried_whole_or_by_step(app, ask):
+    flow = await failed_report(app)
+
+    retried = await ask("workflows", "retry", flow.id)
+    await app.workflow(flow.id).wait(timeout=10)
+    named = await ask("workflows", "retry", flow.id, "check", "fetch", "--keep-results", "--json")
+    await app.workflow(flow.id).wait(timeout=10)
+    cancelled = await ask("workflows", "cancel", flow.id, "--json")
+
+    assert retried.lines == ["check", "send"]
+    assert named.json == ["fetch", "check"]
+    assert (cancelled.json, cancelled.err.strip()) == ([], "tenuto: cancel changes nothing there")
+    assert (await app.workflow(flow.id).status()).runs == 3
+
+
+async def test_a_step_or_a_workflow_that_is_not_there_is_told(app, ask):
+    flow = await failed_report(app)
+
+    unknown = await ask("workflows", "cancel", flow.id, "chck")
+    stuck = await ask("workflows", "retry", flow.id, "send")
+
+    assert (unknown.code, stuck.code) == (2, 2)
+    assert "no step named 'chck'" in unknown.err
+    assert "step 'send' needs step 'check', which was discarded" in stuck.err
+
+
 async def test_a_terminal_gets_colours_and_a_live_tree(app, database_url):
     flow = Workflow("report")
     flow.add("a", Obey.snooze(3, times=1))  # time for the terminal to start

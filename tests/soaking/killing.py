@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,12 +54,13 @@ class Outcome:
 class Victim:
     """The worker process: started, killed, and started again."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, target: Callable[[str, Path], None] = work) -> None:
         self._arguments = (url, folder)
+        self._target = target
         self._start()
 
     def _start(self) -> None:
-        self._process = PROCESSES.Process(target=work, args=self._arguments)
+        self._process = PROCESSES.Process(target=self._target, args=self._arguments)
         self._process.start()
 
     @property

@@ -43,7 +43,8 @@ class Log:
 _log: Log | None = None
 
 
-def _wrote(event: str, name: str, **fields: Any) -> None:
+def tell(event: str, name: str, **fields: Any) -> None:
+    """Write of the running attempt."""
     assert _log is not None
     running = current_job()
     _log.write(event, step=name, attempt=running.attempt, epoch=running.epoch, **fields)
@@ -64,7 +65,7 @@ async def step(seed: str, name: str, deed: str, millis: int) -> Any:
     value = _begun(seed, name)
     await asyncio.sleep(millis / 2000)
     if deed == "stores":
-        _wrote("end", name, value=value["value"])
+        tell("end", name, value=value["value"])
         await results.store_result(value)
         await asyncio.sleep(millis / 2000)
         return value if millis % 2 else None
@@ -83,19 +84,19 @@ def plain_step(seed: str, name: str, deed: str, millis: int) -> Any:
 def _begun(seed: str, name: str) -> dict[str, Any]:
     """Write what the step sees of its deps; its value, marked with the epoch of this attempt."""
     seen = results.get_all_results()
-    _wrote("begin", name, seen={dep: [result["value"], result["epoch"]] for dep, result in seen.items()})
+    tell("begin", name, seen={dep: [result["value"], result["epoch"]] for dep, result in seen.items()})
     value = value_of(seed, name, {dep: result["value"] for dep, result in seen.items()})
     return {"value": value, "epoch": current_job().epoch}
 
 
 def _ended(name: str, deed: str, value: dict[str, Any]) -> Any:
     if deed == "fails" and current_job().attempt == 1:
-        _wrote("fail", name)
+        tell("fail", name)
         raise ToldTo(name)
     if deed == "snoozes" and current_job().snoozes == 0:
-        _wrote("snooze", name)
+        tell("snooze", name)
         return Snooze(0.01)
-    _wrote("end", name, value=value["value"])
+    tell("end", name, value=value["value"])
     return value
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from itertools import count
 from typing import Any
 
+from tenuto.errors import WorkflowRunning
 from tenuto.graph import Head
 from tenuto.job import Job
 from tenuto.limits import Limits, Rate
 from tenuto.outcome import DONE, GATED, Discard, Outcome, Record, settle
-from tenuto.storage import append, crons, limited, overdue, reading, relays, steer, store, upkeep, upstream
+from tenuto.storage import append, crons, limited, overdue, reading, relays, steer, store, upkeep, upstream, workflows
 from tenuto.storage.crons import Declared
 from tenuto.storage.database import Verb, last
 from tenuto.workflow import Workflow
@@ -118,7 +120,7 @@ class Work:
             self.hooks,
             self.unique,
         )
-        for part in (*parts, self.relays, self.upkeep, self.cron, self.deadlines):
+        for part in (*parts, self.whole, self.relays, self.upkeep, self.cron, self.deadlines):
             part()
         self.chains()
         self.rescue()
@@ -269,6 +271,20 @@ class Work:
         self.examiner.run(steer.delete, ids)
         self.examiner.run(steer.match, steer.Filter(worker="crowd"), None)
         self.examiner.run(steer.set_queue, "work", paused=True)
+
+    def whole(self) -> None:
+        """A unique workflow as large as the batch, cancelled and retried as a whole, and refused a second time."""
+        name = new_id()
+        flow, second = (graph({f"g/{n}": "" for n in range(self.batch)}, name=name) for _ in range(2))
+        head = Head(flow.id, name, Job("w"), "{}", is_unique=True)
+        self.examiner.run(store.enqueue_workflow, head, list(flow.jobs.values()), flow.nodes, flow.edges)
+        with suppress(WorkflowRunning):
+            head = head._replace(id=second.id)
+            self.examiner.run(store.enqueue_workflow, head, list(second.jobs.values()), second.nodes, second.edges)
+        assert self.examiner.run(reading.context, flow.id) == "{}"
+        assert len(self.examiner.run(workflows.cancel, flow.id, []).settled.finished) == 1
+        assert len(self.examiner.run(workflows.retry, flow.id, ["g"]).ids) == self.batch
+        self.examiner.run(workflows.cancel, flow.id, [f"g/{n}" for n in range(10)])
 
     def hooks(self) -> None:
         """Others end a batch whose worker wants to hear of it."""

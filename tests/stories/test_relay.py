@@ -480,6 +480,29 @@ async def test_a_wait_goes_on_when_the_database_is_back(own_postgres: PostgresSe
 # ── between processes ─────────────────────────────────────────────────────────────────────────────
 
 
+async def test_who_only_looks_is_told_what_is_there(app):
+    relay = await app.relay(double.new(4))
+    await relay.result(timeout=20)
+
+    assert [await (await app.relay_to(relay.id)).result(timeout=0) for _ in range(20)] == [8] * 20
+    assert await app.await_many([relay] * 3, timeout=0) == [Completed(8)] * 3
+
+
+async def test_who_only_looks_does_not_wait_for_a_database_that_is_silent(app, monkeypatch):
+    relay = await app.relay(Obey.ok(schedule_in=3600))
+    read, answers = app.database.read, asyncio.Event()
+
+    async def silent(*args: Any) -> Any:
+        await answers.wait()
+        return await read(*args)
+
+    monkeypatch.setattr(app.database, "read", silent)
+    async with asyncio.timeout(20):
+        assert await relay.outcome(timeout=0) == TimedOut()
+    answers.set()
+    await eventually(lambda: not app.waiting._looks)
+
+
 async def test_five_seconds_are_waited_unless_told_otherwise(app):
     assert signature(Relay.result).parameters["timeout"].default == 5.0
     assert signature(Relay.outcome).parameters["timeout"].default == 5.0

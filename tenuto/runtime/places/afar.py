@@ -43,6 +43,9 @@ class NoApp:
     def __getattr__(self, what: str) -> Any:
         raise NotHere(f"current_app().{what}")
 
+    async def _context_of(self, workflow_id: str) -> str | None:
+        raise NotHere("workflow_context()")
+
 
 def no_step(job: AnyJob, step: str) -> bool:
     """Whether the workflow has that step is not known here."""

@@ -46,7 +46,7 @@ def main(fd: int) -> None:
     line.send("ready")
     line.listen()
     place = Place()
-    doors = Doors(NoApp(app), line.has_step, line.store_result)
+    doors = Doors(AppOfNode(app, line), line.has_step, line.store_result)
     while (text := line.jobs.get()) is not None:
         answer = place.run(text, doors, answered=line.send_early)
         _flush()
@@ -138,6 +138,11 @@ class Line:
         answer: bool = self._ask("step", step).result()
         return answer
 
+    async def context_of(self, workflow_id: str) -> str | None:
+        """What the workflow tells its steps, as stored text."""
+        told: str | None = await asyncio.wrap_future(self._ask("context", workflow_id))
+        return told
+
     async def store_result(self, job: AnyJob, text: str) -> None:
         """Store the step's result through its node. Raises StaleAttempt."""
         try:
@@ -146,6 +151,18 @@ class Line:
             if refused.original == StaleAttempt.__name__:
                 raise StaleAttempt(job.id) from None
             raise
+
+
+class AppOfNode(NoApp):
+    """Stands where the app would: all that it knows is what a running step may ask of it."""
+
+    def __init__(self, name: str, line: Line) -> None:
+        super().__init__(name)
+        self._line = line
+
+    async def _context_of(self, workflow_id: str) -> str | None:
+        """What a workflow tells its steps, as the node's app has it."""
+        return await self._line.context_of(workflow_id)
 
 
 # ── the process ───────────────────────────────────────────────────────────────────────────────────

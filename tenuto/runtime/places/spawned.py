@@ -174,6 +174,8 @@ async def _answer(mine: Running, what: str, given: str) -> tuple[Any, list[str] 
         if what == "store":
             await mine.store_result(mine.job, given)
             return None, None
+        if what == "context":
+            return await mine.app._context_of(mine.job.workflow_id), None
         return await asyncio.to_thread(mine.has_step, mine.job, given), None
     except Exception as error:  # noqa: BLE001 - it goes to who asked
         return None, [type(error).__name__, str(error)]

@@ -1,7 +1,8 @@
 -- retry: make jobs due again at once, with room for one more attempt. One that waits for needs which are still to come
---        is suspended until then; one with a need that has ended otherwise is left as it is. A link that does not hold
---        its chain waits for its turn. What they recorded is gone, unless results are kept.
--- in:    ids uuid[], keep_results boolean, now timestamptz
+--        is suspended until then; one with a need that has ended otherwise is left as it is, but for needs that are
+--        retried with it where all of :ids come together. A link that does not hold its chain waits for its turn. What
+--        they recorded is gone, unless results are kept.
+-- in:    ids uuid[], keep_results boolean, together boolean, now timestamptz
 -- out:   id uuid, queue text, workflow_id uuid, chain_key text, chain_seq bigint, is_group boolean
 -- lock:  the jobs are locked already, by reach
 -- plan:  jobs_pkey
@@ -37,5 +38,6 @@ where j.id = any(%(ids)s::uuid[])
         from {schema}.edges e
         left join {schema}.jobs n on n.id = e.needs_id
         where e.job_id = j.id and not e.met and coalesce(n.state in ('completed', 'cancelled', 'discarded'), true)
+            and not (%(together)s::boolean and e.needs_id = any(%(ids)s::uuid[]))
     )))
 returning j.id, j.queue, j.workflow_id, j.chain_key, j.chain_seq, j.worker = 'tenuto.group' as is_group

@@ -1,7 +1,7 @@
 -- settle_workflows: count steps by their new fates (or back, when one is retried); the last one to settle finishes
---                   the workflow, and a step that lives again revives it.
+--                   the workflow, and a step that lives again revives it. What its end enqueues comes with it.
 -- in:    deltas json, now timestamptz
--- out:   id uuid, name text, state text, outcome text
+-- out:   id uuid, name text, state text, outcome text, runs int, on_finished text
 -- lock:  workflows by id
 -- plan:  workflows_pkey
 with t as materialized (select coalesce(%(now)s::timestamptz, clock_timestamp()) as now),
@@ -34,4 +34,5 @@ set unfinished = w.unfinished - d.completed - d.cancelled - d.discarded - d.dele
     end
 from locked, d, t
 where w.id = locked.id and d.id = locked.id
-returning w.id, w.name, w.state, w.outcome
+returning w.id, w.name, w.state, w.outcome, w.runs,
+    case w.state when 'finished' then w.on_finished end as on_finished

@@ -1,10 +1,12 @@
--- enqueue_workflow: store a workflow's own row; no answer when its id is taken already.
--- in:    id uuid, name text, steps int, now timestamptz
+-- enqueue_workflow: store a workflow's own row; no answer when its id is taken already, or its name by one that is unique.
+-- in:    id uuid, name text, steps int, on_finished text, context text, is_unique boolean, now timestamptz
 -- out:   id uuid
 -- lock:  the write lock is held
 -- plan:  -
-insert into workflows (id, name, state, steps, unfinished, inserted_at)
-values (:id, :name, 'running', :steps, :steps,
+insert into workflows (
+    id, name, state, steps, unfinished, on_finished, context, is_unique, inserted_at)
+values (
+    :id, :name, 'running', :steps, :steps, :on_finished, :context, :is_unique,
     coalesce(:now, cast((julianday('now') - 2440587.5) * 86400000000.0 as integer)))
-on conflict (id) do nothing
+on conflict do nothing
 returning id

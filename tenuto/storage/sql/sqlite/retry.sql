@@ -1,7 +1,8 @@
 -- retry: make jobs due again at once, with room for one more attempt. One that waits for needs which are still to come
---        is suspended until then; one with a need that has ended otherwise is left as it is. A link that does not hold
---        its chain waits for its turn. What they recorded is gone, unless results are kept.
--- in:    ids uuid[], keep_results boolean, now timestamptz
+--        is suspended until then; one with a need that has ended otherwise is left as it is, but for needs that are
+--        retried with it where all of :ids come together. A link that does not hold its chain waits for its turn. What
+--        they recorded is gone, unless results are kept.
+-- in:    ids uuid[], keep_results boolean, together boolean, now timestamptz
 -- out:   id uuid, queue text, workflow_id uuid, chain_key text, chain_seq bigint, is_group boolean
 -- lock:  the write lock is held
 -- plan:  sqlite_autoindex_jobs_1
@@ -39,5 +40,6 @@ where id in (select value from json_each(:ids))
         from edges e
         left join jobs n on n.id = e.needs_id
         where e.job_id = jobs.id and not e.met and coalesce(n.state in ('completed', 'cancelled', 'discarded'), 1)
+            and not (:together and e.needs_id in (select value from json_each(:ids)))
     )))
 returning id, queue, workflow_id, chain_key, chain_seq, worker = 'tenuto.group' as is_group

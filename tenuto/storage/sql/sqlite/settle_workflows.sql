@@ -1,7 +1,7 @@
 -- settle_workflows: count steps by their new fates (or back, when one is retried); the last one to settle finishes
---                   the workflow, and a step that lives again revives it.
+--                   the workflow, and a step that lives again revives it. What its end enqueues comes with it.
 -- in:    deltas json, now timestamptz
--- out:   id uuid, name text, state text, outcome text
+-- out:   id uuid, name text, state text, outcome text, runs int, on_finished text
 -- lock:  the write lock is held
 -- plan:  sqlite_autoindex_workflows_1
 with t (now) as (
@@ -36,4 +36,5 @@ set unfinished = workflows.unfinished - d.completed - d.cancelled - d.discarded 
     end
 from d, t
 where workflows.id = d.id
-returning id, name, state, outcome
+returning id, name, state, outcome, runs,
+    case state when 'finished' then on_finished end as on_finished

@@ -1,0 +1,10 @@
+-- 0005_steering: what a workflow says of itself as a whole.
+
+-- on_finished is the job that its end enqueues, as enqueue.sql takes it, and context what all of its steps may read. Of
+-- the workflows of one name that are unique, one is unfinished at most.
+
+alter table workflows add column on_finished text;
+alter table workflows add column context text;
+alter table workflows add column is_unique integer not null default 0;
+
+create unique index workflows_unique on workflows (name) where is_unique and state = 'running';
