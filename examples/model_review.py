@@ -85,7 +85,7 @@ async def run(app: Tenuto) -> None:
         flow = await app.enqueue(review(PAPER, [*MODELS, "crow-away"]))
         status = await app.workflow(flow.id).wait(timeout=60)
         print(await app.workflow(flow.id).result("assess_synthesis"))
-        print(f"without: {', '.join(status.failed)}")
+        print(f"without: {', '.join(step.name for step in status.steps if step.error and not step.is_group)}")
         costs = await app.costs(by="model", workflow=flow.id)
         for row in costs.rows:
             print(f"  {row.model}: {row.requests} asked, {row.output_tokens} tokens said, costs {told(row.cost)}")

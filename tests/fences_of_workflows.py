@@ -36,8 +36,8 @@ OF_WORKFLOWS = [
     Fence(
         "Nor does it in another process",
         "runtime/places/parcel.py",
-        r'"closed": closed\}',
-        '"closed": {}}',
+        r'"closed": closed,',
+        '"closed": {},',
         "tests/runtime/test_parcel.py::test_why_a_result_stays_closed_arrives_as_it_was_told",
     ),
     Fence(

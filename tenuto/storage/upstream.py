@@ -56,7 +56,7 @@ class Member(NamedTuple):
 
 def members(groups: Sequence[str], encrypted: Sequence[str] = (), budget: int = 2**62) -> Verb[list[Member]]:
     """What is in the groups of these jobs, in the order of adding: groups before their members."""
-    rows = yield last("members", ids=list(groups), encrypted=list(encrypted), budget=budget)
+    rows = yield last("member_results", ids=list(groups), encrypted=list(encrypted), budget=budget)
     return [Member(*row) for row in rows]
 
 

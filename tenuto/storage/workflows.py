@@ -85,7 +85,7 @@ def members(workflow_id: str, names: Sequence[str]) -> Verb[list[Member]]:
 
     Raises StepNotFound, WorkflowNotFound.
     """
-    rows = yield call("named_steps", workflow_id=workflow_id, names=list(names) or None)
+    rows = yield call("members", workflow_id=workflow_id, names=list(names) or None)
     found = [Member(*row) for row in rows]
     known = {step.name for step in found} | {group for step in found for group in groups_of(step.name)}
     unknown = [name for name in names if name not in known]

@@ -105,7 +105,8 @@ def unpack(text: str) -> Parcel:
 def unpack_needs(text: str) -> Needs:
     """What `pack_needs` was given. Raises Undecodable."""
     found = codec.decode(text)
-    return Needs(**{**found, "closed": {name: _untold(told) for name, told in found["closed"].items()}})
+    found["closed"] = {name: _untold(told) for name, told in found["closed"].items()}
+    return Needs(**found)
 
 
 # ── and back ──────────────────────────────────────────────────────────────────────────────────────

@@ -1,32 +1,13 @@
--- members: what is in some groups, at any depth, in the order they were added, with their results.
---          A result is sealed also where it is of a worker that is encrypted.
--- in:    ids uuid[], encrypted text[], budget bigint
--- out:   group_id uuid, name text, parent text, is_group boolean, result text, has_result boolean, job_id uuid, worker text,
---        is_sealed boolean
--- lock:  none; results stay out of the answer when together they are over the budget (bytes)
--- plan:  workflow_nodes_parent
-with recursive inside as (
-    select n.job_id as group_id, n.workflow_id, n.name, n.parent, n.job_id, n.worker, n.position, 0 as depth
-    from workflow_nodes n
-    where n.job_id in (select value from json_each(:ids))
-    union all
-    select i.group_id, m.workflow_id, m.name, m.parent, m.job_id, m.worker, m.position, i.depth + 1
-    from inside i
-    join workflow_nodes m on m.workflow_id = i.workflow_id and m.parent = i.name
-    where i.worker = 'tenuto.group'
-),
-found as (
-    select
-        i.group_id, i.name, i.parent, i.worker, i.position, n.result, n.job_id,
-        n.result is not null and (substr(n.result, 1, 11) = '{"$sealed":' or n.worker in (select value from json_each(:encrypted))) as is_sealed
-    from inside i
-    join workflow_nodes n on n.job_id = i.job_id
-    where i.depth > 0
-)
-select
-    group_id, name, parent, worker = 'tenuto.group' as is_group,
-    case when sum(length(cast(result as blob))) over () <= :budget then result end as result,
-    result is not null as has_result,
-    job_id, worker, is_sealed
-from found
-order by position
+-- members: the steps of a workflow that are named, or whose group is, and of no names all; in the order they were added.
+-- in:    workflow_id uuid, names text[]
+-- out:   name text, job_id uuid, worker text, deps text, fate text, state text
+-- lock:  none
+-- plan:  sqlite_autoindex_workflow_nodes_1
+select n.name, n.job_id, n.worker, n.deps, n.fate, j.state
+from workflow_nodes n
+left join jobs j on j.id = n.job_id
+where n.workflow_id = :workflow_id
+    and (:names is null or n.name in (select value from json_each(:names)) or exists (
+        select 1 from json_each(:names) g where substr(n.name, 1, length(g.value) + 1) = g.value || '/'
+    ))
+order by n.position
