@@ -430,7 +430,7 @@ async def test_a_target_that_is_not_there_or_has_ended_is_refused(app):
     flow.add("a", Obey.ok())
     await finish(app, flow)
 
-    with pytest.raises(WorkflowFinished, match="retry one of its steps"):
+    with pytest.raises(WorkflowFinished, match="retry a step of it first"):
         await app.signal(flow, "go")
     with pytest.raises(WorkflowFinished):
         await app.signal(flow.jobs["a"], "go")
