@@ -104,7 +104,7 @@ class Program:
 
 # ── drawn ─────────────────────────────────────────────────────────────────────────────────────────
 
-_DEEDS = st.sampled_from(["ends"] * 4 + ["fails"] * 2 + ["waits"] + ["holds"] * 2 + ["grafts"] * 2)
+_DEEDS = st.sampled_from(["ends"] * 4 + ["fails"] * 2 + ["waits"] * 2 + ["holds"] * 2 + ["grafts"] * 2)
 _PLAIN = st.sampled_from(["ends", "ends", "fails"])
 
 

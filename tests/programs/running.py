@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tenuto import Job, Tenuto, WorkflowStatus
-from tenuto.errors import JobNotFound, NeedsUnmet, StepNotFound, WaitTimedOut, WorkflowFinished
+from tenuto.errors import JobNotFound, NotRetried, StepNotFound, WaitTimedOut, WorkflowFinished
 from tests.kit import eventually
 from tests.programs.program import Act, Append, Kill, Program, Signal, Spec, Steer, Watch
 from tests.programs.steps import finished, flow_of, work
@@ -80,7 +80,7 @@ class Driver:
                 with suppress(StepNotFound):  # it would have been grafted
                     await self.handle.cancel(*names)
             case Steer(_, names):
-                with suppress(StepNotFound, NeedsUnmet):
+                with suppress(StepNotFound, NotRetried):
                     await self.handle.retry(*names)
             case Signal(name):
                 await self._signal(name)

@@ -15,7 +15,7 @@ from tests.programs.running import run
 from tests.servers import BinariesMissing
 from tests.soaking.places import PLACES, Place
 
-PROGRAMS = int(os.environ.get("TENUTO_PROGRAMS", "6"))  # on each database; each takes two seconds
+PROGRAMS = int(os.environ.get("TENUTO_PROGRAMS", "10"))  # on each database; each takes a second or two
 
 
 @pytest.fixture(scope="module", params=PLACES)
