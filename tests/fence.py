@@ -22,6 +22,12 @@ class Fence(NamedTuple):
     without: str  # a regular expression
     instead: str
     test: str
+    also: tuple[tuple[str, str, str], ...] = ()  # the same of other files, where one place alone does not hold it
+
+    @property
+    def places(self) -> list[tuple[str, str, str]]:
+        """All that is to be changed: files, what is taken out, and what stands there instead."""
+        return [(self.files, self.without, self.instead), *self.also]
 
 
 SQL = "storage/sql/*"
@@ -30,13 +36,15 @@ SQL = "storage/sql/*"
 def take_out(fence: Fence, copy: Path) -> dict[Path, str]:
     """Change the copy; its files as they were before."""
     before: dict[Path, str] = {}
-    for path in sorted((copy / "tenuto").glob(fence.files)):
-        text = path.read_text(encoding="utf-8")
-        changed, times = re.subn(fence.without, fence.instead, text)
-        assert times, f"{fence.promise}: not found in {path}"
-        before[path] = text
-        path.write_text(changed, encoding="utf-8")
-    assert before, f"{fence.promise}: no file {fence.files}"
+    for files, without, instead in fence.places:
+        paths = sorted((copy / "tenuto").glob(files))
+        assert paths, f"{fence.promise}: no file {files}"
+        for path in paths:
+            text = path.read_text(encoding="utf-8")
+            changed, times = re.subn(without, instead, text)
+            assert times, f"{fence.promise}: not found in {path}"
+            before.setdefault(path, text)
+            path.write_text(changed, encoding="utf-8")
     return before
 
 

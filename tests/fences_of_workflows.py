@@ -1,4 +1,4 @@
-"""The fences of whole workflows: results as args, steering, signals, what models cost."""
+"""The fences of whole workflows: results as args, growing, steering, signals, what models cost."""
 
 from __future__ import annotations
 
@@ -69,6 +69,49 @@ OF_WORKFLOWS = [
         "tests/definitions/test_template.py::test_a_text_that_is_too_large_is_refused_before_it_is_read",
     ),
     Fence(
+        "A step behind one that has ended does not wait for it",
+        "storage/append.py",
+        r"if name in hanging and _fate\(place, held\) is not None\]",
+        "if False]",
+        "tests/stories/test_growing.py::test_a_step_behind_one_that_has_ended_runs_at_once",
+    ),
+    Fence(
+        "Nothing is added to a workflow that has finished",
+        f"{SQL}/grow_workflow.sql",
+        r"and state = 'running'",
+        "",
+        "tests/stories/test_growing.py::test_nothing_is_added_to_a_workflow_that_has_finished",
+    ),
+    Fence(
+        "A graft leaves the steps that an earlier attempt added as they are",
+        "storage/append.py",
+        r"if node\.name not in there\]",
+        "]",
+        "tests/stories/test_growing.py::test_a_second_attempt_adds_only_what_is_new",
+    ),
+    Fence(
+        "An attempt that lost its job adds nothing to its group",
+        "storage/append.py",
+        r"if held\.get\(job\.id\) != \(EXECUTING, job\.epoch\):",
+        "if False:",
+        "tests/stories/test_growing.py::test_an_attempt_that_lost_its_job_adds_nothing",
+    ),
+    Fence(
+        "A group completes with the last of its members, and not before",
+        "storage/aftermath.py",
+        r"state == SUSPENDED and left == 0",
+        "state == SUSPENDED",
+        "tests/storage/test_groups.py::test_a_group_completes_with_the_last_of_its_members_and_releases_what_is_behind",
+        also=((f"{SQL}/complete_groups.sql", r"and (j\.)?waiting_on = 0", ""),),
+    ),
+    Fence(
+        "It waits for those that a graft adds, too",
+        "storage/append.py",
+        r'"met": -_needs_of_stored\(less, group\)',
+        '"met": 0',
+        "tests/stories/test_growing.py::test_what_is_behind_a_graft_waits_for_all_that_it_adds",
+    ),
+    Fence(
         "A step waits once more for a need that is run again",
         "storage/steer.py",
         r'yield call\("unmeet", ids=steps\)',
@@ -102,6 +145,25 @@ OF_WORKFLOWS = [
         r"for no key update",
         "",
         "tests/storage/test_signals.py::test_a_step_that_begins_to_wait_while_the_signal_comes_is_woken",
+    ),
+    Fence(
+        "Who begins to wait looks for the signal in a later statement than the one that locks",
+        "storage/parking.py",
+        r'yield call\("lock_workflows"[^\n]*',
+        "pass",
+        "tests/storage/test_signals.py::test_a_step_that_begins_to_wait_while_the_signal_comes_is_woken",
+        also=(
+            (
+                "storage/sql/postgres/park.sql",
+                r"b as materialized \(\n(.+)\n    from t, a\n",
+                "locked as materialized (\n"
+                "    select id from {schema}.workflows\n"
+                "    where id in (select j.workflow_id from a join {schema}.jobs j on j.id = a.id)\n"
+                "    order by id for no key update\n"
+                "),\n"
+                r"b as materialized (\n\1\n    from t, (select count(*) from locked) l, a\n",
+            ),
+        ),
     ),
     Fence(
         "An attempt that lost its job does not let it wait for a signal",

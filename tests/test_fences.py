@@ -17,11 +17,12 @@ ROWS = re.findall(
 
 def stands(fence: Fence) -> None:
     """It is where the list says, in each of its files, and so is its test."""
-    files = list(PACKAGE.glob(fence.files))
     file, _, name = fence.test.partition("::")
 
-    assert files
-    assert all(re.search(fence.without, path.read_text(encoding="utf-8")) for path in files)
+    for files, without, _instead in fence.places:
+        paths = list(PACKAGE.glob(files))
+        assert paths
+        assert all(re.search(without, path.read_text(encoding="utf-8")) for path in paths)
     assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8")
 
 
