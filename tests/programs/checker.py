@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tenuto.nesting import prefixes
 from tests.programs.program import Spec
 from tests.programs.running import Run
 
@@ -67,9 +68,15 @@ def _missing(run: Run, name: str, fates: dict[str, set[str]]) -> Iterator[str]:
         if "completed" not in seen and not (spec.forgives and seen):
             yield dep
     if spec.deed in ("holds", "grafts"):
-        held = [member for member, _ in spec.steps() if member != spec.name]
-        prefix = f"{parent}/" if parent else ""
-        yield from (member for member in held if not fates.get(prefix + member))
+        held = [member for member, _ in spec.steps(parent) if member != name]
+        yield from (member for member in held if not fates.get(member) and not _is_excused(name, member, fates))
+
+
+def _is_excused(group: str, member: str, fates: dict[str, set[str]]) -> bool:
+    """Whether the end of a group says nothing of this member: one around it ended badly, which the group forgave, or it
+    would have been grafted by a step that did."""
+    inside = [each for each in (*prefixes(member), f"{group}/graft") if each.startswith(f"{group}/")]
+    return any(fates.get(each, set()) & {"cancelled", "discarded"} for each in inside)
 
 
 def _ends(run: Run) -> Iterator[str]:
