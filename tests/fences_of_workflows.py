@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from tests.fence import SQL, Fence
 
+LOCKED_WITHIN = r"""locked as materialized (
+    select id from {schema}.workflows
+    where id in (select j.workflow_id from a join {schema}.jobs j on j.id = a.id)
+    order by id
+    for no key update
+),
+b as materialized (
+\1
+    from t, (select count(*) from locked) l, a
+"""
+
 OF_WORKFLOWS = [
     Fence(
         "A reference with nothing in its place discards the step",
@@ -156,12 +167,7 @@ OF_WORKFLOWS = [
             (
                 "storage/sql/postgres/park.sql",
                 r"b as materialized \(\n(.+)\n    from t, a\n",
-                "locked as materialized (\n"
-                "    select id from {schema}.workflows\n"
-                "    where id in (select j.workflow_id from a join {schema}.jobs j on j.id = a.id)\n"
-                "    order by id for no key update\n"
-                "),\n"
-                r"b as materialized (\n\1\n    from t, (select count(*) from locked) l, a\n",
+                LOCKED_WITHIN,
             ),
         ),
     ),

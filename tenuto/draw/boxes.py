@@ -142,7 +142,7 @@ def _grouped(steps: Iterable[Any], box_of: Callable[[Any], Box]) -> list[Box]:
         parent = parents.get(name)
         return () if parent is None else (*around(parent), _short(parent, parents.get(parent)))
 
-    frames = {name: _short(name, parents[name]) for name in parents if name in groups}
+    frames = {step.name: _short(step.name, step.parent) for step in found if step.is_group or step.name in groups}
     return [box_of(step)._replace(group=around(step.name), frame=frames.get(step.name, "")) for step in found]
 
 

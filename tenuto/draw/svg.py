@@ -75,8 +75,8 @@ def _name(drawn: Drawable) -> str:
 
 
 def _legend(found: list[Box]) -> str:
-    """How many steps there are in each state."""
-    counts = Counter(look(box) for box in found)
+    """How many steps there are in each state; groups are none."""
+    counts = Counter(look(box) for box in found if not box.frame)
     return "  ".join(f"{LOOKS[state].mark} {counts[state]:,} {state}" for state in LOOKS if state and counts[state])
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import re
 import shutil
@@ -15,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -27,10 +25,21 @@ from tenuto.draw import Box
 from tenuto.draw.boxes import LOOKS
 from tenuto.errors import CycleFound, EmptyWorkflow, UnknownDependency
 from tenuto.job import JobState
+from tests.edges.picture import (
+    SVG,
+    Area,
+    as_mermaid_reads,
+    dot_tool,
+    frames_of,
+    mermaid_tool,
+    parsed,
+    places,
+    steps_of,
+    titles,
+)
 from tests.kit import Obey
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-SVG = "{http://www.w3.org/2000/svg}"
 
 HOSTILE = [
     "end",
@@ -140,6 +149,12 @@ def test_the_head_of_the_picture_counts_the_steps_by_state():
     assert parsed(stood()).findtext(SVG + "title") == "report  · 1 suspended  ✓ 1 completed  ✗ 1 discarded"
 
 
+def test_groups_are_not_counted_as_steps():
+    picture = parsed(stored_with_groups())
+
+    assert picture.findtext(SVG + "title") == "report  · 2 suspended  ▶ 1 executing  ✓ 2 completed"
+
+
 def test_every_state_has_a_look_of_its_own():
     assert set(LOOKS) == {"", *JobState, "deleted"}
     assert len({look.day for look in LOOKS.values()}) == len({look.night for look in LOOKS.values()}) == len(LOOKS)
@@ -168,7 +183,11 @@ def stored_with_groups() -> WorkflowStatus:
         ("many/0", ("pages",), "suspended", "many"),
         ("send", ("many", "grown"), "suspended", None),
     ]
-    steps = [StepStatus(name, "1", "shop.do", deps, state, None, parent=parent) for name, deps, state, parent in rows]
+    groups = ("pages", "pages/sub", "grown", "many")
+    steps = [
+        StepStatus(name, "1", "shop.do", deps, state, None, parent=parent, is_group=name in groups)
+        for name, deps, state, parent in rows
+    ]
     return replace(stood(), steps=tuple(steps))
 
 
@@ -317,59 +336,6 @@ def test_a_long_name_is_cut_in_its_middle_and_whole_in_its_title():
 # ── where it stands ───────────────────────────────────────────────────────────────────────────────
 
 
-class Area(NamedTuple):
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    def overlaps(self, other: Area) -> bool:
-        return (
-            self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
-        )
-
-    def holds(self, other: Area) -> bool:
-        return (
-            self.left <= other.left
-            and other.right <= self.right
-            and self.top <= other.top
-            and other.bottom <= self.bottom
-        )
-
-
-def parsed(drawn: draw.Drawable) -> ElementTree.Element:
-    return ElementTree.fromstring(draw.svg(drawn))
-
-
-def steps_of(picture: ElementTree.Element) -> list[ElementTree.Element]:
-    return [each for each in picture.iter(SVG + "g") if (each.get("class") or "").startswith("step")]
-
-
-def titles(picture: ElementTree.Element) -> dict[str, str]:
-    """What is told of each step, by its name."""
-    told = [step.findtext(SVG + "title") or "" for step in steps_of(picture)]
-    return {title.split("\n")[0]: title for title in told}
-
-
-def places(picture: ElementTree.Element) -> dict[str, Area]:
-    """Where each step stands, by its name."""
-    found = {}
-    for name, step in zip(titles(picture), steps_of(picture), strict=True):
-        left, top = map(float, re.findall(r"-?\d+", step.get("transform") or ""))
-        found[name] = area(step.find(SVG + "rect"), left, top)
-    return found
-
-
-def frames_of(picture: ElementTree.Element) -> list[Area]:
-    return [area(rect) for rect in picture.iter(SVG + "rect") if rect.get("class") == "frame"]
-
-
-def area(rect: ElementTree.Element | None, left: float = 0, top: float = 0) -> Area:
-    assert rect is not None
-    x, y, width, height = (float(rect.get(name, 0)) for name in ("x", "y", "width", "height"))
-    return Area(left + x, top + y, left + x + width, top + y + height)
-
-
 GROUPS = [(), (), ("x",), ("x",), ("x", "y"), ("z",)]
 
 
@@ -496,13 +462,7 @@ def test_five_thousand_steps_are_drawn_in_under_ten_seconds(shape):
 
 # ── as their own tools see it ─────────────────────────────────────────────────────────────────────
 
-dot_tool = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz' dot is not installed")
 browser = pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not installed")
-NODE_MODULES = os.environ.get("TENUTO_TEST_MERMAID", "")
-mermaid_tool = pytest.mark.skipif(
-    not (NODE_MODULES and shutil.which("node")),
-    reason="TENUTO_TEST_MERMAID names no folder in which `npm install mermaid jsdom` was run",
-)
 
 
 @dot_tool
@@ -525,40 +485,12 @@ def test_graphviz_takes_any_name_and_shows_it_as_it_is():
         assert any(name in each for each in words), name
 
 
-PARSE = """
-import { JSDOM } from 'jsdom';
-const dom = new JSDOM('');
-globalThis.window = dom.window;
-globalThis.document = dom.window.document;
-const mermaid = (await import('mermaid')).default;
-mermaid.initialize({ maxTextSize: 1e8, maxEdges: 1e6 });
-let text = '';
-for await (const part of process.stdin) text += part;
-const found = await mermaid.mermaidAPI.getDiagramFromText(text);
-const labels = [...found.db.getVertices().values()].map((each) => each.text);
-console.log(JSON.stringify({ type: found.type, labels, edges: found.db.getEdges().length }));
-"""
-
-
 @mermaid_tool
 def test_mermaid_takes_any_name_and_a_large_workflow():
     few, many = (as_mermaid_reads(draw.mermaid(boxes)) for boxes in (hostile_boxes(), layered_boxes(2_000, 40)))
 
     assert (few["type"], len(few["labels"]), few["edges"]) == ("flowchart-v2", len(HOSTILE), len(HOSTILE) - 1)
     assert (len(many["labels"]), many["edges"]) == (2_000, 2 * 1_960)
-
-
-def as_mermaid_reads(text: str) -> dict[str, Any]:
-    ran = subprocess.run(
-        ["node", "--input-type=module", "-e", PARSE],
-        input=text.encode(),
-        cwd=NODE_MODULES,
-        capture_output=True,
-        check=True,
-        timeout=120,
-    )
-    read: dict[str, Any] = json.loads(ran.stdout)
-    return read
 
 
 ASK = """<script>
