@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, assert_type
 
 from tenuto import blocking, llm
-from tenuto.answer import Answer, Cancelled, Completed, Discarded, Failed
+from tenuto.answer import Answer, Cancelled, Completed, Discarded, Failed, TimedOut
 from tenuto.app import Tenuto
 from tenuto.borrowing import complete_in
 from tenuto.features.chain import Chain
@@ -17,6 +18,7 @@ from tenuto.features.keys import KeyRing
 from tenuto.features.recorded import Recorded
 from tenuto.features.unique import Unique
 from tenuto.function import job
+from tenuto.growing import graft
 from tenuto.hooking import attach_hook, detach_hook
 from tenuto.job import Failure, Job
 from tenuto.limits import Limits, Queue, Rate
@@ -24,8 +26,9 @@ from tenuto.llm import Debugging, Price, record_usage
 from tenuto.outcome import Cancel, Discard, Record, Snooze
 from tenuto.relay import Relay
 from tenuto.schedule import CronStatus
+from tenuto.signals import Received, wait_for_signal
 from tenuto.sizes import Sizes
-from tenuto.standing import WorkflowStatus
+from tenuto.standing import GroupStatus, WorkflowStatus
 from tenuto.testing import Clock, Drained, Faults, Tried, WorkflowRun, assert_enqueued, drain, perform, run_workflow
 from tenuto.worker import Worker
 from tenuto.workflow import ModelSteps, Step, Workflow
@@ -289,6 +292,63 @@ flow.add("fourth", fetch)  # type: ignore[arg-type]  # pyright: ignore[reportArg
 
 assert_type(Workflow.from_dict(flow.to_dict(), {"k": 1}), Workflow)
 assert_type(Workflow.from_json(flow.to_json()), Workflow)
+
+# ── groups ─────────────────────────────────────────────────────────────────────────────────────────
+
+pages = flow.add_workflow("pages", Workflow(), deps=first, ignore_discarded=True)
+many = flow.add_many("many", [count.new(["a"]), count.new(["b"])], deps=pages)
+keyed = flow.add_many("keyed", {"a": fetch.new("a.com")})
+grown = flow.add_graft("grown", nothing.new(), deps=[many, "keyed"])
+
+assert_type(pages, Step[dict[str, Any]])
+assert_type(many, Step[dict[str, int]])
+assert_type(keyed, Step[dict[str, dict[str, str]]])
+assert_type(grown, Step[dict[str, Any]])
+assert_type(flow.add("ninth", maybe.new(many.result["0"])), Step[int | None])
+
+fetch.new(many.result["0"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+flow.add_many("many", count.new(["a"]))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+flow.add_many("many", [1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+flow.add_workflow("pages", [count.new(["a"])])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+flow.add_graft("grown", nothing)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def grow(app: Tenuto) -> None:
+    assert_type(await app.workflow("id").append(flow), Workflow)
+    assert_type(await app.workflow("id").add("b", count.new([]), deps="a", ignore_deleted=True), Step[int])
+    await graft([count.new([]), fetch.new("a.com")])
+    await graft({"a": count.new([])})
+    await graft(Workflow())
+    status = await app.workflow("id").status()
+    assert_type(status.groups, dict[str, GroupStatus])
+    assert_type(status.group("pages").completed, int)
+    assert_type(await app.workflow("id").cancel("a", "b"), list[str])
+    assert_type(await app.workflow("id").retry(keep_results=True), list[str])
+
+    await app.workflow("id").append([count.new([])])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await graft(count.new([]))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+# ── signals ────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def decide(app: Tenuto, waiting: blocking.Tenuto) -> str:
+    answer = await wait_for_signal("approved", "refused", timeout=60)
+    assert_type(answer, Received | TimedOut)
+    assert_type(await app.signal("id", "approved", {"by": "me"}), bool)
+    assert_type(await app.signal(flow, "approved"), bool)
+    assert_type(await app.signal(count.new([]), "approved"), bool)
+    assert_type(waiting.signal("id", "approved"), bool)
+    assert_type(blocking.wait_for_signal("approved", timeout=timedelta(days=1)), Received | TimedOut)
+    await wait_for_signal(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+    match answer:
+        case Received(value, name):
+            assert_type(value, Any)
+            return name
+        case TimedOut():
+            return "late"
+
 
 # ── relays ────────────────────────────────────────────────────────────────────────────────────────
 
