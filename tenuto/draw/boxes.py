@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -86,8 +86,7 @@ def framed(found: Sequence[Box]) -> Frame:
     own = frames_of(found)
     for box in found:
         around = own.get(box.name, box.group)
-        for depth in range(1, len(around) + 1):
-            path = around[:depth]
+        for path in _paths(around):
             if path not in frames:
                 frames[path] = Frame(path)
                 frames[path[:-1]].members.append(frames[path])
@@ -101,9 +100,19 @@ def framed(found: Sequence[Box]) -> Frame:
 def frames_of(found: Iterable[Box]) -> dict[str, tuple[str, ...]]:
     """Which boxes are not drawn, and the paths of the frames in their place: those of groups that have members."""
     boxes = list(found)
-    filled = {box.group[:depth] for box in boxes for depth in range(1, len(box.group) + 1)}
+    filled = {path for box in boxes for path in _paths(box.group)}
     paths = {box.name: (*box.group, box.frame) for box in boxes if box.frame}
     return {name: path for name, path in paths.items() if path in filled}
+
+
+def forgiving(box: Box, dep: Box, groups: Mapping[tuple[str, ...], Box]) -> bool:
+    """Whether the arrow from `dep` forgives: what comes into a group from outside does what that group says."""
+    outer = next((path for path in _paths(box.group) if dep.group[: len(path)] != path), ())
+    return bool(groups.get(outer, box).forgives)
+
+
+def _paths(group: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    return (group[:depth] for depth in range(1, len(group) + 1))
 
 
 def caption(box: Box) -> str:

@@ -12,7 +12,7 @@ from itertools import takewhile
 from math import ceil, sqrt
 from typing import Final, NamedTuple, TypeAlias
 
-from tenuto.draw.boxes import Box, Frame, fit, frames_of, marked
+from tenuto.draw.boxes import Box, Frame, fit, forgiving, frames_of, marked
 from tenuto.draw.layers import Arrow, Line, Size, layered
 from tenuto.draw.letters import CELL, cells, cut
 
@@ -91,11 +91,13 @@ def _arrows(named: Mapping[str, Box]) -> dict[tuple[str, ...], Arrows]:
     """The arrows within each frame: from member to member, and to and from its ports where they cross its border."""
     found: dict[tuple[str, ...], Arrows] = defaultdict(dict)
     own = frames_of(named.values())
+    groups = {path: named[name] for name, path in own.items()}
     for box in named.values():
         for dep in box.deps:
-            source, forgiving = named[dep], bool(box.forgives)
+            source = named[dep]
             if _is_around(own.get(box.name), source):
                 continue  # what a group is made of
+            forgives = forgiving(box, source, groups)
             shared = _shared(source.group, box.group)
             ways: Ways = [(source.group[:shared], _member(source, shared, own), _member(box, shared, own))]
             for depth in _deeper(source, shared):
@@ -103,7 +105,7 @@ def _arrows(named: Mapping[str, Box]) -> dict[tuple[str, ...], Arrows]:
             for depth in _deeper(box, shared):
                 ways.append((box.group[:depth], _Port.IN, _member(box, depth, own)))
             for path, start, end in ways:
-                found[path][start, end] = forgiving and found[path].get((start, end), True)
+                found[path][start, end] = forgives and found[path].get((start, end), True)
     return found
 
 
@@ -172,12 +174,12 @@ def _surrounded(frame: Frame, inside: Picture, sizes: Sizes) -> Picture:
     made.frames.append(Shown(title, 0, 0, made.across, made.along, title_at, frame.box))
     made.put(inside, x, y)
     if inside.enters >= 0:
-        forgiving = all(line.forgiving for line in inside.lines if line.start == (inside.enters, 0.0))
-        made.lines.append(Line((made.enters, 0), y, (made.enters, y), forgiving))
+        all_do = all(line.forgiving for line in inside.lines if line.start == (inside.enters, 0.0))
+        made.lines.append(Line((made.enters, 0), y, (made.enters, y), all_do))
     if inside.leaves >= 0:
-        forgiving = all(line.forgiving for line in inside.lines if line.end == (inside.leaves, inside.along))
+        all_do = all(line.forgiving for line in inside.lines if line.end == (inside.leaves, inside.along))
         end = y + inside.along
-        made.lines.append(Line((made.leaves, end), made.along, (made.leaves, made.along), forgiving))
+        made.lines.append(Line((made.leaves, end), made.along, (made.leaves, made.along), all_do))
     return made
 
 
@@ -194,9 +196,9 @@ def _make_room(made: Picture, room: float, sizes: Sizes, *, is_entered: bool) ->
 def _fold(parts: dict[Key, Picture], arrows: Arrows, sizes: Sizes) -> None:
     """Put many boxes that need the same, and are needed by the same, into one block with one arrow for all."""
     beside: dict[Key, list[Hashable]] = defaultdict(list)
-    for (start, end), forgiving in arrows.items():
-        beside[start].append((end, forgiving, "out"))
-        beside[end].append((start, forgiving, "in"))
+    for (start, end), forgives in arrows.items():
+        beside[start].append((end, forgives, "out"))
+        beside[end].append((start, forgives, "in"))
     alike: dict[Hashable, list[str]] = defaultdict(list)
     for key in parts:
         if isinstance(key, str):

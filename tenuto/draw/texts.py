@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from tenuto.draw.boxes import LOOKS, Box, Drawable, Frame, boxes, fit, framed, frames_of, look, marked, title
+from tenuto.draw.boxes import LOOKS, Box, Drawable, Frame, boxes, fit, forgiving, framed, frames_of, look, marked, title
 
 _INK: Final = "#111827"  # on the fills of the day, which these texts use on any page
 _MEANING: Final = re.compile(r"((?<=\w)[-./](?=\w))|[^\w ]")  # what is more than a letter, outside of a word
@@ -113,13 +113,14 @@ def _lines(
 def _arrows(found: list[Box]) -> Iterator[tuple[str, str, bool]]:
     """From where to where, and whether it forgives. A frame has those alone that none of its members has."""
     own = frames_of(found)
-    groups = {box.name: box.group for box in found}
+    named = {box.name: box for box in found}
+    groups = {path: named[name] for name, path in own.items()}
     inside = {(dep, box.group[:depth]) for box in found for dep in box.deps for depth in range(1, len(box.group) + 1)}
     for box in found:
         path = own.get(box.name)
         for dep in dict.fromkeys(box.deps):
-            if path is None or (groups[dep][: len(path)] != path and (dep, path) not in inside):
-                yield dep, box.name, bool(box.forgives)
+            if path is None or (named[dep].group[: len(path)] != path and (dep, path) not in inside):
+                yield dep, box.name, forgiving(box, named[dep], groups)
 
 
 def _edge(start: _End, end: _End, forgives: bool) -> str:

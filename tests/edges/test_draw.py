@@ -263,6 +263,22 @@ def test_arrows_lead_to_a_group_as_one_thing_in_each_format():
     assert heads.count("M") == 7  # two frames and a box below, and what is entered in them
 
 
+def test_what_comes_into_a_group_is_forgiven_by_the_group_in_each_format():
+    """Its first members have its deps as theirs when they are stored."""
+    steps = [replace(step, ignore_discarded=step.name == "pages") for step in stored_with_groups().steps]
+    stored = replace(stood(), steps=tuple(steps))
+
+    assert [line.strip() for line in draw.mermaid(stored).splitlines() if "-.->" in line] == [
+        "n0 -.-> n2",
+        "n0 -.-> n4",
+    ]
+    assert [line.strip() for line in draw.dot(stored).splitlines() if "dashed" in line] == [
+        "n0 -> n2 [style=dashed]",
+        "n0 -> n4 [style=dashed]",
+    ]
+    assert "way forgiving" in [path.get("class") for path in parsed(stored).iter(SVG + "path")]
+
+
 def test_the_boxes_of_a_group_stand_in_one_frame_in_each_format():
     boxes = [Box("a", group=("x",)), Box("b", ("a",)), Box("c", ("b",), group=("x", "y"))]
 

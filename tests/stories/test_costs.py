@@ -80,14 +80,49 @@ async def test_totals_are_exact_to_the_last_digit(app):
     assert found.total.latency == timedelta(seconds=0.75)
 
 
-async def test_sums_beyond_what_a_float_holds_are_exact(app):
+TABLE = [  # workflow, step, model, tokens (input, output, cached), and what that costs, worked out in whole numbers
+    ("A", "draft", "heron", [999_999_999, 7, 0], "987654320135.802467888543210995"),
+    ("A", "check", "heron", [999_999_999, 0, 3], "987654320135.802468188543210988"),
+    ("A", "sum", "owl", [1, 1, 1], "0.0000183"),
+    ("B", "draft", "heron", [999_999_999, 1, 1], "987654320135.802467988543210989"),
+    ("B", "sum", "wren", [123_456_789, 987_654_321, 111_111_111], "418.5185184"),
+]
+HERON = Price("987654321.123456789012", "0.000000000001", cached="0.1")
+BY_MODEL = {"heron": "2962962960407.407404065629632972", "owl": "0.0000183", "wren": "418.5185184"}
+BY_NAME = {"A": "1975308640271.604954377086421983", "B": "987654320554.320986388543210989"}
+TOTAL = "2962962960825.925940765629632972"  # 31 digits: more than a float holds, and than a Decimal does by default
+
+
+async def test_totals_are_those_of_a_table_made_by_hand(open_app):
+    app = await open_app(queues={"default": 10}, pricing={**PRICING, "heron": HERON})
+    flows = {name: Workflow(name) for name in ("A", "B")}
+    for name, step, model, tokens, _ in TABLE:
+        flows[name].add(step, ask.new(model, tokens))
+    for flow in flows.values():
+        await finish(app, flow)
+
+    steps, models, names = [await app.costs(by=by) for by in (("name", "step"), "model", "name")]
+
+    assert {(row.name, row.step): row.cost for row in steps.rows} == {
+        (name, step): Decimal(cost) for name, step, *_, cost in TABLE
+    }
+    assert {row.model: row.cost for row in models.rows} == {model: Decimal(cost) for model, cost in BY_MODEL.items()}
+    assert {row.name: row.cost for row in names.rows} == {name: Decimal(cost) for name, cost in BY_NAME.items()}
+    assert steps.total == models.total == names.total
+    assert names.total.cost == Decimal(TOTAL)
+    assert {name: (await app.costs(workflow=flow.id)).total.cost for name, flow in flows.items()} == {
+        name: Decimal(cost) for name, cost in BY_NAME.items()
+    }
+
+
+async def test_sums_of_many_requests_are_exact(app):
     one = Job("w", attempt=1)
     ids = [Job("w").id for _ in range(30)]
     await app.ledger.record(one, [Usage("owl", 999_999_999, 0)] * 29 + [Usage("owl", 1, 0)], ids)
 
     total = (await app.costs()).total
 
-    assert total.cost == Decimal(29 * 999_999_999 + 1) * 3 / 1_000_000
+    assert (total.input_tokens, total.cost) == (28_999_999_972, Decimal("86999.999916"))
 
 
 async def test_a_model_without_a_price_is_unknown_in_its_row_and_in_every_total_it_is_part_of(app):
