@@ -202,10 +202,14 @@ class WorkflowHandle:
         """What its steps asked models and were answered, in order; of one step, of one attempt.
 
         Empty for a workflow that was made without `debug`, or whose log is pruned. Raises SealBroken for an entry of an
-        encrypted worker that was altered; one whose key is not here comes sealed.
+        encrypted worker that was altered; one whose key is not here comes sealed. Where nothing is logged, it raises
+        StepNotFound and WorkflowNotFound.
         """
         name = None if step is None else _name(step)
-        return [await _entry(each) for each in await self._database.read(usage.logged, self.id, name, attempt)]
+        found = await self._database.read(usage.logged, self.id, name, attempt)
+        if not found:
+            await (self.status(steps=False) if step is None else self._step(step))
+        return [await _entry(each) for each in found]
 
 
 def _name(step: str | Enum) -> str:
