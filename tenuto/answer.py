@@ -7,6 +7,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 from tenuto import codec, errors
 from tenuto.errors import CodecError
 from tenuto.failure import failures
+from tenuto.graph import GROUP
 from tenuto.job import CANCELLED, COMPLETED, EPOCH, Failure, JobState
 
 T = TypeVar("T")
@@ -127,7 +128,7 @@ class Kept(NamedTuple):
     def _by_state(self) -> Answer[Any]:
         """What the job's own row says, where no answer was kept beside it."""
         if self.state is COMPLETED:
-            return Completed(None, kept=self.is_step)
+            return Completed(None, kept=self.is_step and self.worker != GROUP)
         found = failures(self.errors)
         last = found[-1] if found else Failure(0, EPOCH, "exception", "Undecodable", "its errors are gone")
         return Cancelled(last.message, last) if self.state is CANCELLED else Discarded(last)

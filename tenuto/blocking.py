@@ -464,9 +464,9 @@ class Tenuto(_Face[awaited.Tenuto], Front):
     workflows = _waiting(awaited.Tenuto.workflows)
     costs = _waiting(awaited.Tenuto.costs)
 
-    def workflow(self, id: UUID | str) -> WorkflowHandle:
+    def workflow(self, id: Workflow | UUID | str) -> WorkflowHandle:
         """One stored workflow: its status, its end, the results of its steps."""
-        return WorkflowHandle(id_of(id), self)
+        return WorkflowHandle(id.id if isinstance(id, Workflow) else id_of(id), self)
 
     def queue(self, name: str) -> QueueHandle:
         """One queue, to pause, resume, scale, start or stop."""

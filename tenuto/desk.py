@@ -132,11 +132,12 @@ class Desk:
         used = await self._read(usage.used, asked, turns, Which(id, step, model, since, until))
         return costs_of(used, asked, self.config.pricing, turns)
 
-    def workflow(self, id: UUID | str) -> WorkflowHandle:
+    def workflow(self, id: Workflow | UUID | str) -> WorkflowHandle:
         """One stored workflow: its status, its end, the results of its steps; and it can be cancelled and retried."""
         self._check_open()
         doors = Doors(self._check_open, self._act, self.fetch, self.update, self.config.sizes)
-        return WorkflowHandle(id_of(id), self.database, self._notifier, doors)
+        named = id.id if isinstance(id, Workflow) else id_of(id)
+        return WorkflowHandle(named, self.database, self._notifier, doors)
 
     def queue(self, name: str) -> QueueHandle:
         """One queue, to pause, resume, scale, start or stop."""

@@ -18,6 +18,7 @@ class Head(NamedTuple):
     on_finished: Any = None  # the job that its end enqueues
     context: str | None = None  # what all of its steps may read
     is_unique: bool = False  # whether it is the only unfinished one of its name
+    is_logged: bool = False  # whether a log of its steps is kept
 
 
 class Node(NamedTuple):

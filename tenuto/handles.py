@@ -48,7 +48,7 @@ class Doors(NamedTuple):
 
 
 class WorkflowHandle:
-    """One stored workflow, by id. Every method reads it anew."""
+    """One stored workflow, by id. Every method reads it anew; steps are named, or given as `Workflow.add` gave them."""
 
     def __init__(self, id: str, database: Database, notifier: Notifier, doors: Doors) -> None:
         self.id = id
@@ -130,7 +130,7 @@ class WorkflowHandle:
         step = flow.add(name, job, deps, **{f"ignore_{ending}": flag for ending, flag in flags.items()})
         return (await self.append(flow)).steps[step.name]
 
-    async def result(self, step: str | Enum) -> Any:
+    async def result(self, step: Dep) -> Any:
         """What one step stored. Raises StepNotFound, NoResult, WorkflowNotFound.
 
         For what an encrypted step stored also a SealError, or what the provider of its keys raises.
@@ -138,21 +138,21 @@ class WorkflowHandle:
         found = await self._step(step)
         if found.worker == GROUP:
             members = await self._database.read(upstream.members, [found.job_id])
-            return await _values(tree_of(_name(step), members), {each.name: each for each in members})
+            return await _values(tree_of(self._name(step), members), {each.name: each for each in members})
         if found.result is None:
-            raise NoResult(_name(step))
+            raise NoResult(self._name(step))
         return await result_value(found.result, found.job_id, found.worker)
 
-    async def _step(self, step: str | Enum) -> reading.StepRow:
-        found = await self._database.read(reading.step, self.id, _name(step))
+    async def _step(self, step: Dep) -> reading.StepRow:
+        found = await self._database.read(reading.step, self.id, self._name(step))
         if found is None:
             await self.status(steps=False)
-            raise StepNotFound(_name(step))
+            raise StepNotFound(self._name(step))
         return found
 
     # ── steer ──
 
-    async def cancel(self, *steps: str | Enum) -> list[str]:
+    async def cancel(self, *steps: Dep) -> list[str]:
         """Cancel it whole, or these steps, and what waits for them; the names of those it changed.
 
         One transaction ends all that does not run, and what runs is told, as `Tenuto.cancel` says. The name of a group
@@ -160,7 +160,7 @@ class WorkflowHandle:
         """
         return await self._act(workflows.cancel, steps)
 
-    async def retry(self, *steps: str | Enum, keep_results: bool = False) -> list[str]:
+    async def retry(self, *steps: Dep, keep_results: bool = False) -> list[str]:
         """Make what ended badly due again, in its order, with all that this cancelled; the names of those it changed.
 
         Of no steps it is the whole workflow, forgiven failures and what an operator cancelled included; what completed
@@ -171,7 +171,7 @@ class WorkflowHandle:
         """
         return await self._act(workflows.retry, steps, keep_results=keep_results)
 
-    async def delete(self, *steps: str | Enum) -> list[str]:
+    async def delete(self, *steps: Dep) -> list[str]:
         """Delete the jobs of these steps, unless they run; the names of those it deleted. As `Tenuto.delete`.
 
         Raises InvalidRequest where no step is named, StepNotFound, WorkflowNotFound.
@@ -180,36 +180,46 @@ class WorkflowHandle:
             raise InvalidRequest("delete needs the names of steps; a workflow that finished is pruned by itself")
         return await self._act(workflows.delete, steps)
 
-    async def update(self, step: str | Enum, changes: Changes) -> bool:
+    async def update(self, step: Dep, changes: Changes) -> bool:
         """Change the job of a step that neither runs nor ended, as `Tenuto.update` does; whether it did.
 
         Raises as that does, and StepNotFound, WorkflowNotFound.
         """
         return bool(await self._doors.update((await self._step(step)).job_id, changes))
 
-    async def job(self, step: str | Enum) -> Job[Any, Any]:
+    async def job(self, step: Dep) -> Job[Any, Any]:
         """The job of a step as it is stored now. Raises JobNotFound, StepNotFound, WorkflowNotFound."""
         return await self._doors.fetch((await self._step(step)).job_id)
 
-    async def _act(self, verb: Callable[..., Verb[Steered]], steps: Sequence[str | Enum], **options: Any) -> list[str]:
-        steered = await self._doors.act(verb, self.id, list(dict.fromkeys(map(_name, steps))), **options)
+    async def _act(self, verb: Callable[..., Verb[Steered]], steps: Sequence[Dep], **options: Any) -> list[str]:
+        steered = await self._doors.act(verb, self.id, list(dict.fromkeys(map(self._name, steps))), **options)
         done = set(steered.ids)
         return [name for id, name in steered.names.items() if id in done]
 
     # ── the models it asked ──
 
-    async def debug(self, step: str | Enum | None = None, *, attempt: int | None = None) -> list[DebugEntry]:
+    async def debug(self, step: Dep | None = None, *, attempt: int | None = None) -> list[DebugEntry]:
         """What its steps asked models and were answered, in order; of one step, of one attempt.
 
         Empty for a workflow that was made without `debug`, or whose log is pruned. Raises SealBroken for an entry of an
-        encrypted worker that was altered; one whose key is not here comes sealed.
+        encrypted worker that was altered; one whose key is not here comes sealed. Where nothing is logged, it raises
+        StepNotFound and WorkflowNotFound.
         """
-        name = None if step is None else _name(step)
-        return [await _entry(each) for each in await self._database.read(usage.logged, self.id, name, attempt)]
+        name = None if step is None else self._name(step)
+        found = await self._database.read(usage.logged, self.id, name, attempt)
+        if not found:
+            await (self.status(steps=False) if step is None else self._step(step))
+        return [await _entry(each) for each in found]
 
-
-def _name(step: str | Enum) -> str:
-    return check_name("step", step.value if isinstance(step, Enum) else step)
+    def _name(self, step: Dep) -> str:
+        """The name of a step, however it is named. Raises InvalidRequest for a Step of another workflow."""
+        if not isinstance(step, Step):
+            return check_name("step", step.value if isinstance(step, Enum) else step)
+        if step.workflow_id != self.id:
+            raise InvalidRequest(
+                f"Step {step.name!r} was added to another workflow; give the name that it has in this one"
+            )
+        return step.name
 
 
 async def _entry(row: usage.Entry) -> DebugEntry:

@@ -72,14 +72,18 @@ def get_own_result(job: Job[Any, Any] | None = None) -> Any:
 def get_model_results(name: str | Enum, *, at_least: int = 1) -> dict[str, Any]:
     """What the models of `Workflow.fan_out_models(name, …)` gave, by the model or its label, for the step behind them.
 
-    Those that gave nothing are not in it. Where fewer than `at_least` did, it raises Cancel, and the step ends with it.
+    That step depends on the group, or on its members, as the one of `synthesize=` does. Models that gave nothing are
+    not in it. Where fewer than `at_least` did, it raises Cancel, and the step ends with it.
     """
     mine, prefix = current("get_model_results()"), f"{_name(name)}/"
-    found = {
-        unquoted(spoken.removeprefix(prefix)): _value(mine, step, text)
+    group = next((each for each in _spellings(mine, _name(name)) if each in mine.needs.groups), None)
+    given = {} if group is None else gathered(mine.needs, mine.needs.groups[group])
+    given |= {
+        spoken.removeprefix(prefix): _value(mine, step, text)
         for step, text in mine.needs.results.items()
         if text is not None and (spoken := _spoken(mine, step)).startswith(prefix)
     }
+    found = {unquoted(label): value for label, value in given.items()}
     if len(found) < at_least:
         raise Cancel(f"{len(found)} models gave a result for {_name(name)!r}, and {at_least} are needed")
     return found

@@ -22,6 +22,7 @@ from tenuto.errors import (
     EmptyWorkflow,
     ForeignStep,
     InvalidArgs,
+    InvalidTemplate,
     InvalidWorkflow,
     ModelNotTaken,
     UnknownWorker,
@@ -180,10 +181,12 @@ class Workflow:
         """Add all steps of another workflow as a group: one step that begins after `deps` and ends with the last.
 
         They are named `name/step` here, and are those that it has now; it may hold groups itself. The flags say which
-        bad ends the group forgives, those of its deps and those of its last members. Raises as `add` does.
+        bad ends the group forgives, those of its deps and those of its last members. Raises as `add` does, and
+        InvalidWorkflow for one that is `unique` or has a `context` or a job `on_finished`: this one alone can.
         """
         if not isinstance(flow, Workflow):
             raise InvalidWorkflow(f"group {name!r:.80} is made of a {type(flow).__name__}, which is no Workflow")
+        flow.check_is_part(self.debug)
         group = self._group(name, deps, self._flags(ignore_cancelled, ignore_discarded, ignore_deleted))
         return self._gathered(group, [self._nested(group.name, step) for step in flow.steps.values()])
 
@@ -290,10 +293,24 @@ class Workflow:
         """
         if not self._steps:
             raise EmptyWorkflow
+        self._check_models()
+        return order({name: tuple(needs) for name, needs in needs_of(self._steps).items()})
+
+    def check_is_part(self, is_logged: bool) -> None:
+        """Raise InvalidWorkflow for what would be lost when these steps become a part of another workflow.
+
+        `is_logged` says whether a log is kept of that one.
+        """
+        self._check_models()
+        said = {"unique": self.unique, "on_finished": self.on_finished, "context": self._context}
+        for word, what in {**said, "debug": self.debug and not is_logged}.items():
+            if what:
+                raise InvalidWorkflow(f"{word}= is said of a whole workflow, and this one is to be a part of another")
+
+    def _check_models(self) -> None:
         for name in self.models:
             if name not in self._steps:
                 raise InvalidWorkflow(f"models= names {name!r}, and no step has that name")
-        return order({name: tuple(needs) for name, needs in needs_of(self._steps).items()})
 
     def rows(self) -> Rows:
         """What is to be stored; jobs with deps are suspended. Raises as `validate` does."""
@@ -302,7 +319,7 @@ class Workflow:
         needs = needs_of(self._steps)
         needed = {dep for named in needs.values() for dep in named}
         return Rows(
-            Head(self.id, self.name, self.on_finished, self._context, self.unique),
+            Head(self.id, self.name, self.on_finished, self._context, self.unique, self.debug),
             [self.stored_as(step, len(needs[step.name]), step.name in needed) for step in steps],
             [node_of(step, needs[step.name], place) for place, step in enumerate(steps)],
             [edge for step in steps for edge in edges_of(step, needs[step.name], self._steps)],
@@ -311,9 +328,11 @@ class Workflow:
     def growth(self, head: Head, group: str | None = None) -> Growth:
         """What is to be stored to add these steps to a workflow that is there, in a group of it or in none.
 
-        What they depend on and do not hold themselves is to be there. Raises EmptyWorkflow, CycleFound.
+        What they depend on and do not hold themselves is to be there. Raises CycleFound, and InvalidWorkflow for what
+        is said of a whole one.
         """
-        whole = Workflow(head.name, id=head.id)
+        self.check_is_part(head.is_logged)
+        whole = Workflow(head.name, id=head.id, debug=head.is_logged)
         whole._steps = {each.name: each for each in (whole._nested(group, step) for step in self._steps.values())}
         needs = needs_of(whole._steps)
         order({name: tuple(dep for dep in found if dep in needs) for name, found in needs.items()})
@@ -364,8 +383,14 @@ class Workflow:
         """
         id = str(uuid7())
         plan = planned(document, params, id)
-        flow = cls(plan.name, id=id, **plan.whole)
-        flow._plan(plan.steps)
+        place = "on_finished"
+        try:
+            flow = cls(plan.name, id=id, **plan.whole)
+            place = "steps"
+            flow._plan(plan.steps)
+            flow.validate()
+        except InvalidWorkflow as refused:  # what only the whole of it shows
+            raise InvalidTemplate([(place, str(refused))]) from None
         return flow
 
     @classmethod
@@ -498,6 +523,8 @@ class Workflow:
             earlier = self._holders.get(member.job.id) or holders.get(member.job.id)
             if earlier is not None:
                 raise DuplicateJob(member.name, earlier)
+            if self.on_finished is not None and member.job.id == self.on_finished.id:
+                raise InvalidWorkflow(f"step {member.name!r} holds the Job of on_finished=; make a new() one for each")
             holders[member.job.id] = check_name("step", member.name)
         return self._take(group, *members)
 

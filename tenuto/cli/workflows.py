@@ -38,7 +38,9 @@ class State(StrEnum):
 
 
 commands = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="List, show, draw, watch, cancel, retry and run workflows."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="List, show, draw, watch, cancel, retry and run workflows; what their models cost and said.",
 )
 
 
@@ -115,9 +117,10 @@ def _whole(status: WorkflowStatus) -> dict[str, Any]:
 
 
 def _step(step: StepStatus) -> dict[str, Any]:
-    fields = ("name", "job_id", "worker", "deps", "state", "fate", "attempt", "attempted_at", "finished_at", "error")
+    fields = ("name", "parent", "is_group", "job_id", "worker", "deps", "state", "fate", "attempt")
+    flags = ("ignore_cancelled", "ignore_discarded", "ignore_deleted")
     return {
-        **{field: getattr(step, field) for field in fields},
+        **{field: getattr(step, field) for field in (*fields, *flags, "attempted_at", "finished_at", "error")},
         "waits_for": step.waits_for,
         "has_result": step.has_result,
         "result": stored(step.result),

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from tenuto import codec
 from tenuto.errors import CodecError, InvalidRequest
 from tenuto.failure import failures
-from tenuto.graph import GROUP
+from tenuto.graph import GROUP, Head
 from tenuto.job import check_name
 from tenuto.storage.database import Row, Verb, call, last
 from tenuto.storage.steer import Filter, check_limit
@@ -82,6 +82,12 @@ class WorkflowRow(NamedTuple):
     deleted: int
     inserted_at: datetime
     finished_at: datetime | None
+
+
+def head(id: str) -> Verb[Head | None]:
+    """What steps need to know that are added to a workflow, or None."""
+    rows = yield last("head", id=id)
+    return Head(id, rows[0][0], is_logged=bool(rows[0][1])) if rows else None
 
 
 def workflow(id: str) -> Verb[WorkflowRow | None]:

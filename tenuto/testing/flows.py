@@ -9,7 +9,7 @@ from typing import Any
 from tenuto.app import Tenuto
 from tenuto.errors import InvalidJob, NoResult, NotCompleted, NotDrained, StepNotFound
 from tenuto.job import Duration, seconds
-from tenuto.standing import WorkflowStatus
+from tenuto.standing import StepStatus, WorkflowStatus
 from tenuto.testing.draining import LIMIT, Rounds, Rules
 from tenuto.testing.hand import Hand
 from tenuto.testing.performing import WITHIN
@@ -19,7 +19,10 @@ from tenuto.workflow import Workflow
 
 @dataclass(frozen=True)
 class WorkflowRun:
-    """How a workflow ended: its status, its steps' results by name, and every attempt. `run["step"]` is a result."""
+    """How a workflow ended: its status, its steps' results by name, and every attempt. `run["step"]` is a result.
+
+    That of a group is a dict of its members'.
+    """
 
     status: WorkflowStatus
     results: Mapping[str, Any] = field(repr=False)
@@ -70,7 +73,12 @@ async def run_workflow(
         await hand.tend()  # hooks of steps that others ended
     status = await handle.status()
     if not status.is_finished:
-        steps = ", ".join(f"{step.name} is {step.state}" for step in status.steps if step.fate is None)
+        steps = ", ".join(map(_standing, (step for step in status.steps if step.fate is None)))
         raise NotDrained(f"nothing is due, and the workflow has not ended: {steps}")
-    results = {step.name: await handle.result(step.name) for step in status.steps if step.has_result}
-    return WorkflowRun(status, results, tuple(runs))
+    given = [step.name for step in status.steps if step.has_result or (step.is_group and step.fate == "completed")]
+    return WorkflowRun(status, {name: await handle.result(name) for name in given}, tuple(runs))
+
+
+def _standing(step: StepStatus) -> str:
+    waits = f" (waits for the signal {', '.join(step.waits_for)})" if step.waits_for else ""
+    return f"{step.name} is {step.state}{waits}"

@@ -221,3 +221,36 @@ def test_a_fault_in_a_group_is_told_with_its_path():
         Workflow.from_dict({"steps": steps})
 
     assert [path for path, _ in refused.value.problems] == ["steps.g.steps.a.deps[0]", "steps.g.steps.c.worker"]
+
+
+# ── what only a whole workflow can say ──
+
+
+@pytest.mark.parametrize(
+    "said", [{"unique": True}, {"context": {"a": 1}}, {"on_finished": take.new()}, {"models": {"typo": "owl"}}]
+)
+def test_what_a_group_would_lose_is_refused(said):
+    flow, inner = Workflow(), Workflow("inner", **said)
+    inner.add("a", take.new())
+
+    with pytest.raises(InvalidWorkflow, match=next(iter(said))):
+        flow.add_workflow("g", inner)
+
+    assert flow.step_names == []
+
+
+def test_a_log_is_kept_of_whole_workflows_alone():
+    inner = pair(debug=True)
+
+    with pytest.raises(InvalidWorkflow, match="debug="):
+        Workflow().add_workflow("g", inner)
+
+    assert Workflow(debug=True).add_workflow("g", inner).is_group
+
+
+def test_the_job_of_on_finished_is_no_member_either():
+    told, inner = take.new(), Workflow()
+    inner.add("a", told)
+
+    with pytest.raises(InvalidWorkflow, match="on_finished="):
+        Workflow(on_finished=told).add_workflow("g", inner)

@@ -32,6 +32,9 @@ def take(value: Any = None, n: int = 0) -> Any: ...
 def chained() -> None: ...
 
 
+TAKE = {"worker": "templates.take"}
+
+
 def later(value: Any) -> Any:
     """A reference, as the type that its result will have."""
     return value
@@ -467,3 +470,18 @@ def test_ten_thousand_steps_are_built_in_a_moment():
     assert flow.steps["9999"].deps == ("9998",)
     assert flow.steps["9999"].job.args["value"] == Reference("9998")
     assert clock.monotonic() - began < 30
+
+
+@pytest.mark.parametrize(
+    ("document", "place", "reason"),
+    [
+        ({"on_finished": {**TAKE, "options": {"unique": True}}, "steps": {"a": TAKE}}, "on_finished", "unique"),
+        ({"steps": {"g": {"steps": {"a": TAKE}}, "g/b": TAKE}}, "steps", "group 'g'"),
+        ({"steps": {"g": {"steps": {"a": TAKE}, "deps": "b"}, "b": {**TAKE, "deps": "g/a"}}}, "steps", "circle"),
+    ],
+)
+def test_what_only_the_whole_document_shows_is_a_fault_with_its_path_too(document, place, reason):
+    with pytest.raises(InvalidTemplate, match=reason) as refused:
+        Workflow.from_dict(document)
+
+    assert [path for path, _ in refused.value.problems] == [place]

@@ -75,6 +75,17 @@ async def test_a_workflow_as_json_has_every_step(app, ask):
     assert (check["error"]["message"], send["fate"], send["deps"]) == ("too few rows", "cancelled", ["count", "check"])
 
 
+async def test_a_workflow_as_json_tells_groups_and_what_each_step_forgives(app, ask):
+    flow = Workflow()
+    flow.add_many("pages", [Obey.value(1)], ignore_discarded=True)
+    await finish(app, flow)
+
+    said = (await ask("workflows", "show", flow.id, "--json")).json
+
+    told = [(step["name"], step["parent"], step["is_group"], step["ignore_discarded"]) for step in said["steps"]]
+    assert told == [("pages", None, True, True), ("pages/0", "pages", False, True)]
+
+
 async def test_a_large_workflow_is_shown_in_a_page_unless_all_is_asked_for(store, ask):
     flow = Workflow()
     flow.add("first", Obey.ok())

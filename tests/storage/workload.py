@@ -442,6 +442,7 @@ class Work:
         self.examiner.run(reading.counts)
         self.examiner.run(reading.queues)
         self.examiner.run(reading.workflow, flow.id)
+        self.examiner.run(reading.head, flow.id)
         self.examiner.run(reading.find_workflows, "running", None, 100)
         self.examiner.run(reading.steps, flow.id)
         self.examiner.run(reading.step, flow.id, "s1")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from tenuto import Debugging, KeyRing, Tenuto, Workflow, blocking, current_job, job, llm
-from tenuto.errors import ConfigError
+from tenuto import Debugging, KeyRing, Tenuto, Workflow, blocking, current_job, graft, job, llm
+from tenuto.errors import ConfigError, InvalidWorkflow, StepNotFound, WorkflowNotFound
 from tenuto.storage import usage
 from tenuto.tagged import Sealed
 from tests.kit import Obey, drain, finish
@@ -221,3 +222,46 @@ async def test_a_plain_function_logs_what_it_asks(app):
 def test_debugging_that_cannot_be_is_refused(said):
     with pytest.raises(ConfigError):
         Tenuto("sqlite:///never.db", debugging=said)
+
+
+async def test_what_was_never_there_has_no_log_that_could_be_empty(app):
+    flow = Workflow(debug=True)
+    flow.add("quiet", Obey.ok())
+    await finish(app, flow)
+
+    assert await app.workflow(flow.id).debug("quiet") == await app.workflow(flow.id).debug() == []
+    with pytest.raises(StepNotFound):
+        await app.workflow(flow.id).debug("quite")
+    with pytest.raises(WorkflowNotFound):
+        await app.workflow(str(uuid4())).debug()
+
+
+@job(name="debug.adds")
+async def adds() -> None:
+    """Adds a step that asks."""
+    await graft({"ask": ask.new("in a graft")})
+
+
+async def test_steps_that_are_added_to_a_workflow_are_logged_as_those_it_began_with(app):
+    flow, more = Workflow(debug=True), Workflow()
+    flow.add("open", Obey.snooze(3600))
+    flow.add_graft("g", adds.new())
+    more.add_many("many", [ask.new("appended")])
+    await app.enqueue(flow)
+    await app.workflow(flow.id).add("late", ask.new("added"))
+    await app.workflow(flow.id).append(more)
+
+    await drain(app)
+
+    asked = {one.step: one.content for one in await app.workflow(flow.id).debug() if one.kind == "request"}
+    assert asked == {"g/ask": "in a graft", "late": "added", "many/0": "appended"}
+
+
+async def test_steps_that_are_added_to_a_workflow_without_a_log_have_none(app):
+    flow, more = Workflow(), Workflow(debug=True)
+    flow.add("open", Obey.snooze(3600))
+    more.add("ask", ask.new("appended"))
+    await app.enqueue(flow)
+
+    with pytest.raises(InvalidWorkflow, match="debug"):
+        await app.workflow(flow.id).append(more)

@@ -51,7 +51,7 @@ async def test_one_model_that_fails_cancels_the_step_behind(app):
 
     status = await finish(app, flow)
 
-    assert set(status.failed) == {"assess/wren", "assess_synthesis"}
+    assert set(status.failed) == {"assess", "assess/wren", "assess_synthesis"}
 
 
 async def test_with_partial_the_step_behind_reads_what_the_others_gave(app):
@@ -69,3 +69,15 @@ async def test_where_too_few_gave_anything_the_step_behind_is_cancelled(app, bad
     await finish(app, flow)
 
     assert (await states_of(app, flow))["assess_synthesis"] == "cancelled"
+
+
+@pytest.mark.parametrize("name", ["own", "own/deeper"])
+async def test_a_step_that_depends_on_the_group_reads_the_same(app, name):
+    inner, flow = Workflow(), Workflow()
+    inner.fan_out_models("assess", assess.new(["wren"]), ["maker/owl", "wren"], ignore_discarded=True)
+    inner.add("gather", gather.new(), deps="assess")
+    flow.add_workflow(name, inner)
+
+    await finish(app, flow)
+
+    assert await app.workflow(flow.id).result(f"{name}/gather") == {"maker/owl": "by maker/owl"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tenuto import Tenuto, Workflow, job
+from tenuto import Completed, Tenuto, Workflow, job
 from tenuto.results import get_all_results, get_result
 from tests.kit import Obey, finish, result_of
 
@@ -124,3 +124,12 @@ async def test_members_of_many_take_results_of_steps_around_them(app: Tenuto):
     await finish(app, flow)
 
     assert await result_of(app, flow, "fan") == {"0": ["t", 0], "1": ["t", 1], "2": ["t", 2]}
+
+
+async def test_a_relay_to_a_group_does_not_say_that_its_result_is_null(app):
+    flow = pages()
+    await finish(app, flow)
+
+    relay = await app.relay_to(flow.jobs["pages"].id)
+
+    assert await relay.outcome(timeout=30) == Completed(None, kept=False)

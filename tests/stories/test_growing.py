@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tenuto import Discard, Tenuto, Workflow, graft
+from tenuto import Discard, Tenuto, Workflow, graft, job
 from tenuto.errors import (
     CycleFound,
     DuplicateStep,
@@ -384,3 +384,40 @@ async def test_a_graft_that_is_retried_after_all_is_over_may_add_more(app):
 
     assert (status.outcome, status.runs, status.group("fan").total) == ("completed", 2, 5)
     assert await is_sound(app)
+
+
+@job(name="growing.own-name", max_attempts=1)
+async def own_name() -> None:
+    """Adds one named as it is itself."""
+    await graft({"graft": Obey.value(1), "other": Obey.value(2)})
+
+
+@job(name="growing.whole", max_attempts=1)
+async def whole() -> None:
+    """Adds a workflow that says something of a whole one."""
+    flow = Workflow("inner", on_finished=Obey.ok())
+    flow.add("a", Obey.ok())
+    await graft(flow)
+
+
+@pytest.mark.parametrize(("filler", "reason"), [(own_name, "a step is named 'graft'"), (whole, "on_finished=")])
+async def test_what_a_graft_would_lose_is_refused(app, filler, reason):
+    flow = Workflow()
+    flow.add_graft("g", filler.new())
+
+    status = await finish(app, flow)
+
+    assert [step.name for step in status.steps] == ["g", "g/graft"]
+    assert status.steps[1].fate == "discarded"
+    assert reason in str(status.steps[1].error)
+
+
+async def test_what_a_workflow_that_is_appended_would_lose_is_refused(app):
+    flow, more = one(schedule_in=3600), Workflow(context={"a": 1})
+    more.add("b", Obey.ok())
+    await app.enqueue(flow)
+
+    with pytest.raises(InvalidWorkflow, match="context="):
+        await app.workflow(flow.id).append(more)
+
+    assert (await app.workflow(flow.id).status()).total == 1

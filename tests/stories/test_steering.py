@@ -666,3 +666,18 @@ def test_as_data_it_says_the_same_of_itself_as_a_whole() -> None:
 async def _is_in(app: Tenuto, flow: Workflow, **states: str) -> bool:
     now = await states_of(app, flow)
     return all(now[step] == state for step, state in states.items())
+
+
+async def test_a_workflow_and_its_steps_stand_for_their_id_and_their_names(app):
+    flow, other = Workflow(), Workflow()
+    slow, fast = flow.add("slow", Obey.snooze(3600)), flow.add("fast", Obey.value(7))
+    await app.enqueue(flow)
+    await drain(app)
+
+    handle = app.workflow(flow)
+
+    assert await handle.result(fast) == 7
+    assert (await handle.job(fast)).id == fast.job.id
+    with pytest.raises(InvalidRequest, match="another workflow"):
+        await handle.cancel(other.add("slow", Obey.ok()))
+    assert await handle.cancel(slow) == ["slow"]

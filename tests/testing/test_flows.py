@@ -101,3 +101,13 @@ async def test_one_that_is_stored_already_goes_on_where_it_is(app):
     run = await run_workflow(app, flow)
 
     assert (run["b"], run.runs) == (2, ())
+
+
+async def test_the_result_of_a_group_is_given_as_of_any_step(app):
+    flow = Workflow()
+    flow.add_many("pages", [Obey.value(1), Obey.value(2)])
+    flow.add_many("none", [])
+
+    run = await run_workflow(app, flow)
+
+    assert (run["pages"], run["none"], run["pages/1"]) == ({"0": 1, "1": 2}, {}, 2)

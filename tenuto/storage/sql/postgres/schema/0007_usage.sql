@@ -1,6 +1,9 @@
 -- 0007_usage: what attempts used of models, and what they asked of them and were answered.
 
--- Both outlive the job and the step they are of: what is needed of these is written beside.
+-- Both outlive the job and the step they are of: what is needed of these is written beside. The steps of a workflow that
+-- is_logged are, those that are added later, too.
+
+alter table {schema}.workflows add column is_logged boolean not null default false;
 
 create table {schema}.usage (
     id uuid not null primary key,

@@ -1,6 +1,9 @@
 -- 0007_usage: what attempts used of models, and what they asked of them and were answered.
 
--- Both outlive the job and the step they are of: what is needed of these is written beside.
+-- Both outlive the job and the step they are of: what is needed of these is written beside. The steps of a workflow that
+-- is_logged are, those that are added later, too.
+
+alter table workflows add column is_logged integer not null default 0;
 
 create table usage (
     id text not null primary key,
