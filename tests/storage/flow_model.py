@@ -98,7 +98,9 @@ class FlowModel(Model):
             if name not in known:
                 raise StepNotFound(name)
         return {
-            name: id for name, id in known.items() if not names or any(part in names for part in [name, *prefixes(name)])
+            name: id
+            for name, id in known.items()
+            if not names or any(part in names for part in [name, *prefixes(name)])
         }
 
     def cancel_steps(self, workflow: Id, names: Sequence[str]) -> list[Id]:
@@ -155,7 +157,10 @@ class FlowModel(Model):
         lasting = [need for need in inside if self._may_wait(known[need.step])]
         late = {need.dep for need in inside} - {need.dep for need in lasting}
         own = {name: (True, True, True) if needed else flags for name, needed in growth.members.items() if name in new}
-        return [*lasting, *(Need(filled.node.name, dep, each) for dep, each in {**dict.fromkeys(late, flags), **own}.items())]
+        return [
+            *lasting,
+            *(Need(filled.node.name, dep, each) for dep, each in {**dict.fromkeys(late, flags), **own}.items()),
+        ]
 
     def _may_wait(self, id: Id) -> bool:
         job = self.jobs.get(id)
@@ -204,7 +209,9 @@ class FlowModel(Model):
         if (owner, name) in self.signals:
             return False, []
         self.signals[owner, name] = self.now
-        woken = [id for (id, waited), wait in self.waits.items() if waited == name and self._is_waiting(id, wait, owner)]
+        woken = [
+            id for (id, waited), wait in self.waits.items() if waited == name and self._is_waiting(id, wait, owner)
+        ]
         for id in woken:
             self.jobs[id].state, self.jobs[id].scheduled_at = AVAILABLE, self.now
         return True, woken

@@ -22,7 +22,7 @@ from tenuto.workflow import Workflow
 from tests.storage.build import DAY, AnyJob, Flow, grouped
 from tests.storage.flow_model import FlowModel
 from tests.storage.tables import Row
-from tests.storage.test_model import STEPS, Verbs, _instant, _weighted, delays, on_database, outcomes, plain_outcomes
+from tests.storage.test_model import STEPS, Verbs, _instant, _weighted, on_database, outcomes, plain_outcomes
 
 T = TypeVar("T")
 
@@ -45,7 +45,9 @@ endings: st.SearchStrategy[Outcome] = st.sampled_from([DONE, DONE, DONE, Discard
 
 
 @st.composite
-def flows(draw: st.DrawFn, letters: str = "abcd", needs: Sequence[str] = (), depth: int = 2, **options: Any) -> Workflow:
+def flows(
+    draw: st.DrawFn, letters: str = "abcd", needs: Sequence[str] = (), depth: int = 2, **options: Any
+) -> Workflow:
     """A few steps, some of them groups; they need each other, and some of `needs`."""
     flow = Workflow(**options)
     flow_names = list(needs)
@@ -93,7 +95,7 @@ class Flows(Verbs):
 
     model: FlowModel
     model_of = FlowModel
-    reviving = {"retry", "retry_steps", "graft"}
+    reviving: ClassVar[set[str]] = {"retry", "retry_steps", "graft"}
     more: ClassVar[dict[str, st.SearchStrategy[str]]] = {
         "steer": _weighted(grow=6, whole=6, signals=5, jobs=3, workflow=2),
         "grow": _weighted(append=2, graft=4),
@@ -158,7 +160,10 @@ class Flows(Verbs):
         )
 
     def _send(self, data: st.DataObject) -> None:
-        target, name = data.draw(st.sampled_from([*self.ids, *self.model.workflows])), data.draw(st.sampled_from(SIGNALS))
+        target, name = (
+            data.draw(st.sampled_from([*self.ids, *self.model.workflows])),
+            data.draw(st.sampled_from(SIGNALS)),
+        )
         both = self._both(lambda: self.model.send(target, name), signals.send, target, name, "1")
         if both is not None:
             (is_first, woken), sent = both
@@ -174,7 +179,9 @@ class Flows(Verbs):
 
     # ── what they are made of ──
 
-    def _both(self, foretold: Callable[[], T], verb: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[T, Any] | None:
+    def _both(
+        self, foretold: Callable[[], T], verb: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> tuple[T, Any] | None:
         """What the model and the database answer; nothing where both refuse, for the same reason."""
         try:
             expected = foretold()
@@ -237,14 +244,23 @@ class Flows(Verbs):
         nodes = after["workflow_nodes"]
         for group in nodes:
             if group["worker"] == GROUP and group["job_id"] in states:
-                inside = [row for row in nodes if (row["workflow_id"], row["parent"]) == (group["workflow_id"], group["name"])]
+                inside = [
+                    row for row in nodes if (row["workflow_id"], row["parent"]) == (group["workflow_id"], group["name"])
+                ]
                 if inside and states[group["job_id"]] in ("completed", "suspended"):
                     assert (states[group["job_id"]] == "completed") == all(row["fate"] for row in inside)
 
     def _signals_are_the_models(self, after: Mapping[str, Sequence[Row]]) -> None:
-        assert {(row["owner_id"], row["name"]): _instant(row["sent_at"]) for row in after["signals"]} == self.model.signals
         assert {
-            (row["job_id"], row["name"]): (row["owner_id"], row["epoch"], _instant(row["deadline_at"]), bool(row["timed_out"]))
+            (row["owner_id"], row["name"]): _instant(row["sent_at"]) for row in after["signals"]
+        } == self.model.signals
+        assert {
+            (row["job_id"], row["name"]): (
+                row["owner_id"],
+                row["epoch"],
+                _instant(row["deadline_at"]),
+                bool(row["timed_out"]),
+            )
             for row in after["signal_waits"]
         } == {key: (wait.owner, wait.epoch, wait.deadline, wait.timed_out) for key, wait in self.model.waits.items()}
 
@@ -256,7 +272,7 @@ def machine(database_url: str) -> Iterator[type[Verbs]]:
         yield machine
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_the_verbs_do_to_workflows_what_the_model_does(machine: type[Any]):
     run_state_machine_as_test(
         machine,
