@@ -91,8 +91,10 @@ def graft(job: AnyJob, group: str, growth: Growth) -> Verb[Grown]:
     less = _less(growth, new, there[group], waiting)
     _refuse_unknown({node.name for node in less.nodes}, less.needs, there)
     first = yield from _grow(workflow_id, len(new))
-    _, fates = yield from count_needs([(there[need.step].job_id,) for need in less.needs if need.step in waiting], -1)
+    again = [there[need.step].job_id for need in less.needs if need.step in waiting]
+    _, fates = yield from count_needs([(id,) for id in again], -1)
     yield from count_fates(fates, -1)
+    held |= dict.fromkeys(again, (SUSPENDED, 0))
     return (yield from _store(workflow_id, less, less.needs, first, there, held))
 
 

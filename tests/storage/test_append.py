@@ -10,7 +10,7 @@ import pytest
 
 from tenuto.graph import Growth, Head
 from tenuto.job import AVAILABLE, CANCELLED, COMPLETED, SUSPENDED, Job
-from tenuto.outcome import DONE, Discard
+from tenuto.outcome import DONE, Discard, Outcome
 from tenuto.storage import append, steer, workflows
 from tenuto.storage.database import Database, Verb
 from tenuto.workflow import Workflow
@@ -91,6 +91,21 @@ async def test_a_group_inside_that_had_completed_waits_again(clock, claimer):
     assert await complaints(clock) == {}
 
 
+async def test_a_new_step_behind_a_group_that_waits_again_waits_as_well(clock, claimer):
+    flow, only_the_group = graft(), Workflow()
+    only_the_group.add_many("in", {"a": job()})
+    await clock.run(flow.enqueue)
+    first = await claimer.claimed(flow["fan/graft"])
+    await clock.run(append.graft, first, "fan", only_the_group.growth(Head(flow.id), "fan"))
+    await end_all(claimer, but=first.id)
+
+    await clock.run(append.graft, first, "fan", filling(flow, "a", "b"))
+
+    between = await states(clock, flow)
+    assert (between["fan/in"], between["fan/last"]) == (SUSPENDED, SUSPENDED)
+    assert await complaints(clock) == {}
+
+
 async def test_what_a_cancelled_group_inside_cannot_wait_for_the_outer_one_does(clock, claimer):
     built = Workflow()
     built.add("join", job(), deps=built.add_graft("fan", job(), ignore_cancelled=True))
@@ -120,7 +135,8 @@ async def failed_fan(clock: Database, claimer: Claimer) -> Flow:
     built.add("join", job(), deps=built.add_many("fan", [job(), job()]))
     flow = grouped(built)
     await clock.run(flow.enqueue)
-    await claimer.end_steps(flow, **{"fan/0": Discard("no"), "fan/1": DONE})
+    ended: dict[str, Outcome] = {"fan/0": Discard("no"), "fan/1": DONE}
+    await claimer.end_steps(flow, **ended)
     return flow
 
 

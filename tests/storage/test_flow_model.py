@@ -46,7 +46,7 @@ endings: st.SearchStrategy[Outcome] = st.sampled_from([DONE, DONE, DONE, Discard
 
 @st.composite
 def flows(
-    draw: st.DrawFn, letters: str = "abcd", needs: Sequence[str] = (), depth: int = 2, **options: Any
+    draw: st.DrawFn, /, letters: str = "abcd", needs: Sequence[str] = (), depth: int = 2, **options: Any
 ) -> Workflow:
     """A few steps, some of them groups; they need each other, and some of `needs`."""
     flow = Workflow(**options)
