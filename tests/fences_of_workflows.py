@@ -248,4 +248,32 @@ OF_WORKFLOWS = [
         "if False",
         "tests/stories/test_debug.py::test_what_an_encrypted_step_asks_is_sealed_and_opens_with_its_keys",
     ),
+    Fence(
+        "A step that is added while the whole is cancelled is cancelled with it",
+        "storage/workflows.py",
+        r"yield from _refuse_more\(workflow_id, names, chosen\)",
+        "yield from ()",
+        "tests/storage/test_append.py::test_a_step_that_is_added_while_the_whole_is_cancelled_is_cancelled_too",
+    ),
+    Fence(
+        "And one that is added while the whole is retried is retried with it",
+        "storage/workflows.py",
+        r"yield from _refuse_more\(workflow_id, names, found\)",
+        "yield from ()",
+        "tests/storage/test_append.py::test_a_step_that_is_added_while_the_whole_is_retried_is_retried_too",
+    ),
+    Fence(
+        "An append holds whatever it needs",
+        "storage/append.py",
+        r"    _refuse_unheld\(growth\.needs, before, there\)",
+        "    pass",
+        "tests/storage/test_append.py::test_a_step_whose_need_is_added_at_the_same_time_is_released_by_it",
+    ),
+    Fence(
+        "What is added behind a group that waits again does not begin",
+        "storage/append.py",
+        r"    held \|= dict\.fromkeys\(again, \(SUSPENDED, 0\)\)",
+        "    pass",
+        "tests/storage/test_append.py::test_a_new_step_behind_a_group_that_waits_again_waits_as_well",
+    ),
 ]

@@ -15,10 +15,10 @@ from tenuto.errors import (
     WorkflowNotFound,
 )
 from tenuto.graph import GROUP, Edge, Growth, Need
-from tenuto.job import EXECUTING, SUSPENDED, TERMINAL, JobState
+from tenuto.job import COMPLETED, EXECUTING, SUSPENDED, TERMINAL, JobState
 from tenuto.nesting import FORGIVING, prefixes
-from tenuto.storage.aftermath import Ended, Settled, aftermath
-from tenuto.storage.database import Row, Verb, call
+from tenuto.storage.aftermath import Ended, Settled, aftermath, count_fates, count_needs, reach
+from tenuto.storage.database import LostRace, Row, Verb, call
 from tenuto.storage.nodes import complete_new, lay
 from tenuto.storage.store import AnyJob, as_they_are, enqueue
 
@@ -56,6 +56,7 @@ def append(workflow_id: str, growth: Growth) -> Verb[Grown]:
     first = yield from _grow(workflow_id, len(new))
     there = yield from _places(workflow_id, asked)
     _refuse(new, growth.needs, there)
+    _refuse_unheld(growth.needs, before, there)
     return (yield from _store(workflow_id, growth, growth.needs, first, there, held))
 
 
@@ -71,8 +72,13 @@ def graft(job: AnyJob, group: str, growth: Growth) -> Verb[Grown]:
     before = yield from _places(workflow_id, asked)
     if group not in before or own not in before or before[own].job_id != job.id:
         raise NotInGraft(job.id)
-    needed = {need.dep for need in growth.needs}
-    held = yield from _hold([place.job_id for place in before.values() if place.name in {*needed, group, own}])
+    needed = {need.dep for need in growth.needs} & before.keys()
+    groups = [group, *(name for name, place in before.items() if place.is_group and name != group)]
+    yield from reach(
+        [before[name].job_id for name in {*needed, *groups, own}],
+        [before[name].job_id for name in groups] if needed - {own} else [],
+    )
+    held = yield from _hold([before[name].job_id for name in {*needed, *groups, own}])
     if held.get(job.id) != (EXECUTING, job.epoch):
         raise StaleAttempt(job.id)
     if held.get(before[group].job_id, ("deleted", 0))[0] != SUSPENDED:
@@ -81,30 +87,34 @@ def graft(job: AnyJob, group: str, growth: Growth) -> Verb[Grown]:
     new = [nth for nth, node in enumerate(growth.nodes) if node.name not in there]
     if not new:
         return Grown([], Settled([], set(), []))
-    less = _less(growth, new, there[group])
+    waiting = {name for name in groups if held.get(before[name].job_id, ("", 0))[0] in (SUSPENDED, COMPLETED)}
+    less = _less(growth, new, there[group], waiting)
     _refuse_unknown({node.name for node in less.nodes}, less.needs, there)
     first = yield from _grow(workflow_id, len(new))
-    yield call("release", counts=[{"id": there[group].job_id, "met": -_needs_of_stored(less, group)}])
+    again = [there[need.step].job_id for need in less.needs if need.step in waiting]
+    _, fates = yield from count_needs([(id,) for id in again], -1)
+    yield from count_fates(fates, -1)
+    held |= dict.fromkeys(again, (SUSPENDED, 0))
     return (yield from _store(workflow_id, less, less.needs, first, there, held))
 
 
-def _less(growth: Growth, new: Sequence[int], group: Place) -> Growth:
-    """Only what is new, with what the group needs of it.
+def _less(growth: Growth, new: Sequence[int], group: Place, waiting: Collection[str]) -> Growth:
+    """Only what is new, with what groups that are stored need of it.
 
-    A member of a group inside that was stored by an earlier attempt is waited for by the group that is being filled.
+    A group inside waits for new members of its own, again where it had completed. What nobody there can wait for, since
+    it has begun or ended, the group that is being filled waits for.
     """
     nodes = [growth.nodes[nth] for nth in new]
     names = {node.name for node in nodes}
     own = (group.ignore_cancelled, group.ignore_discarded, group.ignore_deleted)
+    inside = [need for need in growth.needs if need.step not in names and need.dep in names]
     needs = [need for need in growth.needs if need.step in names]
+    needs += [need for need in inside if need.step in waiting]
+    kept = {need.dep for need in needs if need.step in waiting}
+    late = {need.dep: own for need in inside if need.dep not in kept}
     members = {name: FORGIVING if is_needed else own for name, is_needed in growth.members.items() if name in names}
-    late = {need.dep: own for need in growth.needs if need.step not in names and need.dep in names}
     needs += [Need(group.name, name, flags) for name, flags in {**late, **members}.items()]
     return Growth([growth.jobs[nth] for nth in new], nodes, needs, growth.members)
-
-
-def _needs_of_stored(growth: Growth, group: str) -> int:
-    return sum(need.step == group for need in growth.needs)
 
 
 def _store(
@@ -171,6 +181,12 @@ def _refuse(new: Sequence[str], needs: Sequence[Need], there: Mapping[str, Place
             if group in there and there[group].is_group:
                 raise InvalidWorkflow(f"step {name!r} is named as a member of group {group!r}, and is none")
     _refuse_unknown(names, needs, there)
+
+
+def _refuse_unheld(needs: Sequence[Need], before: Mapping[str, Place], there: Mapping[str, Place]) -> None:
+    """Another append stored what is needed, after it was looked for: it is not locked, and might end unseen."""
+    if any(need.dep in there and need.dep not in before for need in needs):
+        raise LostRace("a step that is needed was added at the same time")
 
 
 def _refuse_unknown(new: Collection[str], needs: Sequence[Need], there: Mapping[str, Place]) -> None:

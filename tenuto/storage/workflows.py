@@ -9,7 +9,7 @@ from tenuto.graph import GROUP
 from tenuto.job import TERMINAL
 from tenuto.storage import steer
 from tenuto.storage.aftermath import Settled
-from tenuto.storage.database import Verb, call
+from tenuto.storage.database import LostRace, Verb, call
 from tenuto.storage.steer import Steered
 
 
@@ -27,7 +27,9 @@ class Member(NamedTuple):
 def cancel(workflow_id: str, names: Sequence[str]) -> Verb[Steered]:
     """Cancel steps, of no names all: at once those that do not run; running ones are told."""
     chosen = yield from members(workflow_id, names)
-    return _named((yield from steer.cancel([step.id for step in chosen])), chosen)
+    steered = yield from steer.cancel([step.id for step in chosen])
+    yield from _refuse_more(workflow_id, names, chosen)
+    return _named(steered, chosen)
 
 
 def retry(workflow_id: str, names: Sequence[str], *, keep_results: bool = False) -> Verb[Steered]:
@@ -36,7 +38,8 @@ def retry(workflow_id: str, names: Sequence[str], *, keep_results: bool = False)
     A step that is named is retried also when it completed. Nothing happens to one that runs, is due or waits. All or
     none: raises NotRetried where one cannot be, UniqueConflict and WorkflowRunning.
     """
-    chosen = _to_retry((yield from members(workflow_id, names)), set(names))
+    found = yield from members(workflow_id, names)
+    chosen = _to_retry(found, set(names))
     if not chosen:
         return Steered([], [], Settled([], set(), []))
     gone = [(step.name, "has no job any more: that was pruned or deleted") for step in chosen if step.state is None]
@@ -47,6 +50,7 @@ def retry(workflow_id: str, names: Sequence[str], *, keep_results: bool = False)
         steered = yield from steer.retry(ids, keep_results=keep_results, together=True)
     except NeedsUnmet:
         raise NotRetried((yield from _unmet(workflow_id, ids))) from None
+    yield from _refuse_more(workflow_id, names, found)
     return _named(steered, chosen)
 
 
@@ -72,6 +76,12 @@ def _unmet(workflow_id: str, ids: Sequence[str]) -> Verb[list[tuple[str, str]]]:
 def _is_lost(dep: Member) -> bool:
     """Whether it ended badly and stays so."""
     return dep.fate not in (None, "completed")
+
+
+def _refuse_more(workflow_id: str, names: Sequence[str], found: Sequence[Member]) -> Verb[None]:
+    """Steps may have been added after they were read and before they were locked; then all is done again with them."""
+    if len((yield from members(workflow_id, names))) != len(found):
+        raise LostRace("steps were added to the workflow at the same time")
 
 
 def delete(workflow_id: str, names: Sequence[str]) -> Verb[Steered]:

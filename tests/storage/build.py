@@ -51,6 +51,7 @@ class Flow:
     jobs: Mapping[str, AnyJob]
     nodes: Sequence[Node]
     edges: Sequence[Edge]
+    head: Head
 
     def __getitem__(self, step: str) -> AnyJob:
         return self.jobs[step]
@@ -68,7 +69,7 @@ class Flow:
 
     def enqueue(self) -> Verb[list[AnyJob]]:
         """The verb that stores it."""
-        return store.enqueue_workflow(Head(self.id, self.name), list(self.jobs.values()), self.nodes, self.edges)
+        return store.enqueue_workflow(self.head, list(self.jobs.values()), self.nodes, self.edges)
 
 
 def graph(
@@ -88,13 +89,14 @@ def graph(
         for position, step in enumerate(deps)
     ]
     edges = [Edge(jobs[step].id, jobs[dep].id, **flags[step]) for step in deps for dep in needs[step]]
-    return Flow(id, name, jobs, nodes, edges)
+    return Flow(id, name, jobs, nodes, edges, Head(id, name))
 
 
 def grouped(flow: Workflow) -> Flow:
     """A workflow with groups, as storage takes it."""
     rows = flow.rows()
-    return Flow(flow.id, flow.name, dict(zip(flow.step_names, rows.jobs, strict=True)), rows.nodes, rows.edges)
+    jobs = dict(zip(flow.step_names, rows.jobs, strict=True))
+    return Flow(flow.id, flow.name, jobs, rows.nodes, rows.edges, rows.head)
 
 
 def _flags(endings: str) -> dict[str, bool]:

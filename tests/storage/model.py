@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from tenuto.errors import NeedsUnmet, TenutoError
 from tenuto.failure import ERRORS_KEPT
-from tenuto.graph import Edge
+from tenuto.graph import GROUP, Edge, Head, Node
 from tenuto.job import (
     AVAILABLE,
     CANCELLED,
+    COMPLETED,
     DISCARDED,
     EXECUTING,
     RETRYABLE,
@@ -47,6 +49,7 @@ class ModelJob:
     finished_at: datetime | None = None
     told_at: datetime | None = None  # when an operator cancelled it while it ran
     deadline_at: datetime | None = None
+    is_group: bool = False
 
 
 @dataclass
@@ -54,6 +57,7 @@ class ModelStep:
     """One row of workflow_nodes."""
 
     workflow: Id
+    node: Node
     fate: str | None = None
     result: str | None = None
 
@@ -62,6 +66,7 @@ class ModelStep:
 class ModelWorkflow:
     """One row of workflows; its counts follow from its steps."""
 
+    head: Head
     runs: int = 1
     finished_at: datetime | None = None
 
@@ -86,6 +91,7 @@ class Model:
     met: set[tuple[Id, Id]] = field(default_factory=set)
     producers: dict[Id, ModelProducer] = field(default_factory=dict)
     finished: list[Id] = field(default_factory=list)  # workflows that the last verb finished
+    finishes: list[tuple[Id, int, str]] = field(default_factory=list)  # all there ever were: of which run, and how
 
     # ── in ──
 
@@ -97,12 +103,17 @@ class Model:
                 *(job.id, state, due, job.max_attempts, job.priority, job.workflow_id), waiting_on=job.waiting_on
             )
             self.jobs[job.id].deadline_at = None if job.deadline is None else due + job.deadline
+            self.jobs[job.id].is_group = job.worker == GROUP
 
     def enqueue_workflow(self, flow: Flow) -> None:
         self.enqueue(flow.jobs.values())
-        self.workflows[flow.id] = ModelWorkflow()
-        self.steps |= {node.job_id: ModelStep(flow.id) for node in flow.nodes}
-        self.edges |= {(edge.job_id, edge.needs_id): edge for edge in flow.edges}
+        self.workflows[flow.id] = ModelWorkflow(flow.head)
+        self._lay(flow.id, flow.nodes, flow.edges)
+
+    def _lay(self, workflow: Id, nodes: Sequence[Node], edges: Iterable[Edge]) -> None:
+        self.steps |= {node.job_id: ModelStep(workflow, node) for node in nodes}
+        self.edges |= {(edge.job_id, edge.needs_id): edge for edge in edges}
+        self._complete([node.job_id for node in nodes])
 
     # ── attempts ──
 
@@ -159,7 +170,10 @@ class Model:
     # ── what an ending means ──
 
     def _aftermath(self, ended: Sequence[Id], results: dict[Id, str | None], *, gone: bool = False) -> None:
-        fates = {id: "deleted" if gone else str(self.jobs[id].state) for id in ended if id in self.steps}
+        self._follow({id: "deleted" if gone else str(self.jobs[id].state) for id in ended if id in self.steps}, results)
+
+    def _follow(self, fates: dict[Id, str], results: dict[Id, str | None]) -> None:
+        """What fates mean for those behind."""
         doomed = self._doomed(fates)
         for id in doomed:
             job = self.jobs[id]
@@ -171,8 +185,16 @@ class Model:
             step.fate = fate
             if fate == "completed" and results.get(id) is not None:
                 step.result = results[id]
-        self._release(fates)
+        groups = self._release(fates)
         self._finish({self.steps[id].workflow for id in fates})
+        self._complete(groups)
+
+    def _complete(self, ids: Iterable[Id]) -> None:
+        """Groups that wait for nothing more end."""
+        ready = [self.jobs[id] for id in ids if self.jobs[id].is_group and self.jobs[id].state == SUSPENDED]
+        for job in [job for job in ready if job.waiting_on == 0]:
+            job.state, job.finished_at = COMPLETED, self.now
+            self._follow({job.id: "completed"}, {})
 
     def _doomed(self, fates: dict[Id, str]) -> set[Id]:
         doomed: set[Id] = set()
@@ -188,7 +210,9 @@ class Model:
             waves = dict.fromkeys(new, "cancelled")
         return doomed
 
-    def _release(self, fates: dict[Id, str]) -> None:
+    def _release(self, fates: dict[Id, str]) -> list[Id]:
+        """Meet edges; the groups that wait for nothing more."""
+        groups: list[Id] = []
         for (child, need), edge in self.edges.items():
             fate = fates.get(need)
             if fate is None or (child, need) in self.met or not (fate == "completed" or _forgives(edge, fate)):
@@ -198,7 +222,9 @@ class Model:
             if job is not None:
                 job.waiting_on -= 1
                 if job.state == SUSPENDED and job.waiting_on == 0:
-                    job.state = self._waits_until(job.scheduled_at)
+                    job.state = SUSPENDED if job.is_group else self._waits_until(job.scheduled_at)
+                    groups += [child] if job.is_group else []
+        return groups
 
     def _finish(self, workflows: Iterable[Id]) -> None:
         for id in workflows:
@@ -206,6 +232,10 @@ class Model:
             if workflow.finished_at is None and None not in self.fates(id):
                 workflow.finished_at = self.now
                 self.finished.append(id)
+                self.finishes.append((id, workflow.runs, self.outcome(id)))
+
+    def outcome(self, workflow: Id) -> str:
+        return "completed" if set(self.fates(workflow)) == {"completed"} else "failed"
 
     def fates(self, workflow: Id) -> list[str | None]:
         return [step.fate for step in self.steps.values() if step.workflow == workflow]
@@ -224,15 +254,20 @@ class Model:
         self._aftermath([job.id for job in ended], {})
         return [job.id for job in (*told, *ended)]
 
-    def may_retry(self, id: Id) -> bool:
+    def may_retry(self, id: Id, beside: Sequence[Id] = ()) -> bool:
+        """Whether no need stands in its way; those retried beside it do not."""
         job = self.jobs.get(id)
         if job is None or job.state not in {SCHEDULED, RETRYABLE, *TERMINAL}:
             return False
-        return job.waiting_on == 0 or all(self._is_to_come(need) for need in self._unmet_needs(id))
+        return job.waiting_on == 0 or all(need in beside or self._is_to_come(need) for need in self._unmet_needs(id))
 
-    def is_refused(self, id: Id) -> bool:
+    def is_refused(self, id: Id, beside: Sequence[Id] = ()) -> bool:
         job = self.jobs.get(id)
-        return job is not None and job.waiting_on > 0 and job.state in TERMINAL and not self.may_retry(id)
+        return job is not None and job.waiting_on > 0 and job.state in TERMINAL and not self.may_retry(id, beside)
+
+    def refusal(self, ids: Sequence[Id]) -> type[TenutoError] | None:
+        """Why a strict retry of these is refused."""
+        return NeedsUnmet if any(map(self.is_refused, ids)) else None
 
     def _unmet_needs(self, id: Id) -> list[Id]:
         return [need for child, need in self.edges if child == id and (child, need) not in self.met]
@@ -241,29 +276,43 @@ class Model:
         return id in self.jobs and self.jobs[id].state not in TERMINAL
 
     def retry(self, ids: Sequence[Id], *, keep_results: bool) -> list[Id]:
-        done = [id for id in ids if self.may_retry(id)]
+        return self._revive([id for id in ids if self.may_retry(id)], keep_results=keep_results)
+
+    def _revive(self, done: list[Id], *, keep_results: bool) -> list[Id]:
         for job in map(self.jobs.__getitem__, done):
-            job.state = SUSPENDED if job.waiting_on else AVAILABLE
+            job.state = SUSPENDED if job.waiting_on or job.is_group else AVAILABLE
             job.finished_at, job.told_at, job.suspicions = None, None, 0
             job.max_attempts = max(job.max_attempts, job.attempt + 1)
             job.scheduled_at = min(job.scheduled_at, self.now)
         for step in [self.steps[id] for id in done if id in self.steps]:
-            workflow = self.workflows[step.workflow]
-            if workflow.finished_at is not None:
-                workflow.finished_at = None
-                workflow.runs += 1
-            step.fate = None
+            self._take_fate_back(step)
             step.result = step.result if keep_results else None
         self._unmeet(done)
+        self._complete(done)
         return done
+
+    def _take_fate_back(self, step: ModelStep) -> None:
+        workflow = self.workflows[step.workflow]
+        if workflow.finished_at is not None:
+            workflow.finished_at = None
+            workflow.runs += 1
+        step.fate = None
 
     def _unmeet(self, retried: Sequence[Id]) -> None:
         for child, need in sorted(self.met):
             job = self.jobs.get(child)
             if need in retried and job is not None and (job.state in {SUSPENDED, *TERMINAL} or child in retried):
                 self.met.discard((child, need))
-                job.waiting_on += 1
-                job.state = SUSPENDED if job.state == AVAILABLE else job.state
+                self._wait_for_one_more(job)
+
+    def _wait_for_one_more(self, job: ModelJob) -> None:
+        """A group that had completed waits again, and what is behind it for the group."""
+        job.waiting_on += 1
+        job.state = SUSPENDED if job.state == AVAILABLE else job.state
+        if job.is_group and job.state == COMPLETED:
+            job.state, job.finished_at = SUSPENDED, None
+            self._take_fate_back(self.steps[job.id])
+            self._unmeet([job.id])
 
     def delete(self, ids: Sequence[Id]) -> list[Id]:
         gone = [self.jobs[id] for id in ids if id in self.jobs and self.jobs[id].state != EXECUTING]

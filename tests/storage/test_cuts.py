@@ -10,10 +10,14 @@ from typing import Any
 import pytest
 
 from tenuto.errors import StorageUnavailable
+from tenuto.graph import Growth, Head
+from tenuto.job import Job
 from tenuto.limits import Limits, Rate
 from tenuto.outcome import DONE, GATED, Discard, Outcome, Record, Snooze, settle
-from tenuto.storage import crons, limited, overdue, steer, store, upkeep
+from tenuto.storage import append, crons, limited, overdue, signals, steer, store, upkeep, workflows
 from tenuto.storage.database import Database, Verb
+from tenuto.waits import Waits
+from tenuto.workflow import Workflow
 from tests.storage.boundaries import Boundary, watched
 from tests.storage.build import (
     DAY,
@@ -23,9 +27,11 @@ from tests.storage.build import (
     TTL,
     AnyJob,
     Claimer,
+    Flow,
     complaints,
     diamond,
     graph,
+    grouped,
     new_id,
     plain,
 )
@@ -414,26 +420,124 @@ def prune_chains() -> Prepare:
     return prepare
 
 
-each_act = pytest.mark.parametrize(
-    "make",
-    [
-        *(
-            enqueue,
-            enqueue_of_unique_jobs,
-            retry_of_unique_jobs,
-            enqueue_workflow,
-            claim_limited,
-            ack_plain,
-            ack_that_releases_cascades_and_finishes,
-            ack_of_the_last_of_two_parents,
-        ),
-        *(ack_of_a_step_claimed_too_early, rescue, rescue_that_discards, disown, resign, cancel, retry, delete, update),
-        *(prune, cancel_overdue, cron_fire, cron_answer),
-        *(ack_whose_cancel_is_told_to_hooks, cancel_that_is_told_to_hooks),
-        *(enqueue_links, ack_of_links, rescue_of_a_link, cancel_links, delete_links, retry_links, prune_chains),
-    ],
-    ids=lambda make: make.__name__,
-)
+def growing() -> tuple[Flow, Growth]:
+    """A workflow with a graft that runs, and what that adds: a group, and a step behind it."""
+    flow, more = Workflow(on_finished=Job("callback")), Workflow()
+    flow.add("join", Job("worker"), deps=flow.add_graft("fan", Job("worker")))
+    more.add("last", Job("worker"), deps=more.add_many("in", [Job("worker"), Job("worker")]))
+    return grouped(flow), more.growth(Head(flow.id), "fan")
+
+
+def appended_steps() -> Prepare:
+    """Behind one that completed, behind one that was discarded, and an empty group."""
+    flow, more = graph({"good": "", "bad": "", "open": ""}), Workflow()
+    more.add("begun", Job("worker"), deps=["good", more.add_many("none", [])])
+    more.add("ended", Job("worker"), deps="bad")
+    growth = more.growth(Head(flow.id))
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(flow.enqueue)
+        await claimer.end_steps(flow, good=DONE, bad=Discard("no"))
+        return partial(append.append, flow.id, growth)
+
+    return prepare
+
+
+def graft() -> Prepare:
+    flow, growth = growing()
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(flow.enqueue)
+        return partial(append.graft, await claimer.claimed(flow["fan/graft"]), "fan", growth)
+
+    return prepare
+
+
+def graft_beside_what_is_there() -> Prepare:
+    """The group that it adds to had completed, and waits again."""
+    flow, growth = growing()
+    kept = [place for place, node in enumerate(growth.nodes) if node.name in ("fan/in", "fan/in/0")]
+    jobs = [growth.jobs[place].replace(waiting_on=min(growth.jobs[place].waiting_on, 1)) for place in kept]
+    needs = [need for need in growth.needs if need.dep == "fan/in/0"]
+    first = Growth(jobs, [growth.nodes[place] for place in kept], needs, {"fan/in": True})
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(flow.enqueue)
+        held = await claimer.claimed(flow["fan/graft"])
+        await claimer.database.run(append.graft, held, "fan", first)
+        await claimer.end(jobs[1], DONE)
+        return partial(append.graft, held, "fan", growth)
+
+    return prepare
+
+
+def cancel_of_a_whole_workflow() -> Prepare:
+    flow, _ = growing()
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(flow.enqueue)
+        return partial(workflows.cancel, flow.id, [])
+
+    return prepare
+
+
+def retry_of_a_whole_workflow() -> Prepare:
+    flow, _ = growing()
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(flow.enqueue)
+        await claimer.end_steps(flow, **{"fan/graft": Discard("no")})
+        return partial(workflows.retry, flow.id, [])
+
+    return prepare
+
+
+def park() -> Prepare:
+    """One that waits, one for which the signal is there, a job, and beside them a step that ends."""
+    flow, jobs = graph({"a": "", "b": "", "c": ""}), plain(1)
+    ended: dict[str, Outcome] = {"a": Waits({"go": MINUTE}), "b": Waits({"early": None}), "c": DONE}
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(flow.enqueue)
+        await claimer.database.run(store.enqueue, jobs)
+        await claimer.database.run(signals.send, flow.id, "early", "1")
+        acks = [settle(await claimer.claimed(flow[step]), outcome) for step, outcome in ended.items()]
+        return partial(store.ack, [*acks, settle(await claimer.claimed(jobs[0]), ended["a"])])
+
+    return prepare
+
+
+def signal() -> Prepare:
+    flow = graph({"a": "", "b": ""})
+
+    async def prepare(claimer: Claimer) -> Act:
+        await claimer.database.run(flow.enqueue)
+        await claimer.end_steps(flow, a=Waits({"go": None}), b=Waits({"go": MINUTE}))
+        return partial(signals.send, flow.id, "go", "1")
+
+    return prepare
+
+
+ACTS = [
+    *(
+        enqueue,
+        enqueue_of_unique_jobs,
+        retry_of_unique_jobs,
+        enqueue_workflow,
+        claim_limited,
+        ack_plain,
+        ack_that_releases_cascades_and_finishes,
+        ack_of_the_last_of_two_parents,
+    ),
+    *(ack_of_a_step_claimed_too_early, rescue, rescue_that_discards, disown, resign, cancel, retry, delete, update),
+    *(prune, cancel_overdue, cron_fire, cron_answer),
+    *(ack_whose_cancel_is_told_to_hooks, cancel_that_is_told_to_hooks),
+    *(enqueue_links, ack_of_links, rescue_of_a_link, cancel_links, delete_links, retry_links, prune_chains),
+    *(graft, graft_beside_what_is_there, cancel_of_a_whole_workflow, retry_of_a_whole_workflow),
+    *(park, signal),
+]
+each_act = pytest.mark.parametrize("make", ACTS, ids=lambda make: make.__name__)
+each_act_or_append = pytest.mark.parametrize("make", [*ACTS, appended_steps], ids=lambda make: make.__name__)
 
 
 # ── how it is cut ─────────────────────────────────────────────────────────────────────────────────
@@ -482,7 +586,7 @@ def die() -> None:
     raise Died
 
 
-@each_act
+@each_act_or_append  # an append that is asked for again is told of its own steps: DuplicateStep
 async def test_a_verb_that_died_anywhere_leaves_nothing_half_done_and_can_be_run_again(bench: Bench):
     whole, boundaries = await bench.uncut()
 

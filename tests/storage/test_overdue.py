@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -203,7 +204,7 @@ async def test_the_oldest_deadlines_are_swept_first_and_no_more_than_a_batch(clo
 async def test_a_step_that_is_overdue_takes_along_the_steps_behind_it_and_ends_its_workflow(clock, claimer):
     flow = graph({"a": "", "b": "a", "c": "b", "d": "b"}, forgive={"d": "cancelled"})
     late = flow["b"].replace(deadline=HOUR)
-    flow = type(flow)(flow.id, flow.name, {**flow.jobs, "b": late}, flow.nodes, flow.edges)
+    flow = replace(flow, jobs={**flow.jobs, "b": late})
     await clock.run(flow.enqueue)
     clock.now = NOON + HOUR
 
