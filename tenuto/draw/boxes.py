@@ -145,13 +145,13 @@ def _grouped(steps: Iterable[Any], box_of: Callable[[Any], Box]) -> list[Box]:
     """The steps as boxes in the frames of the groups that they are members of."""
     found = list(steps)
     parents: dict[str, str | None] = {step.name: step.parent for step in found}
-    groups = set(parents.values())
+    groups = {*parents.values(), *(step.name for step in found if step.is_group)}
 
     def around(name: str) -> tuple[str, ...]:
         parent = parents.get(name)
         return () if parent is None else (*around(parent), _short(parent, parents.get(parent)))
 
-    frames = {step.name: _short(step.name, step.parent) for step in found if step.is_group or step.name in groups}
+    frames = {name: _short(name, parents[name]) for name in parents if name in groups}
     return [box_of(step)._replace(group=around(step.name), frame=frames.get(step.name, "")) for step in found]
 
 

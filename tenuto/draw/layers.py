@@ -16,6 +16,7 @@ LANE: Final = 8  # between the arrows that pass it
 LAYER: Final = (36, 160)  # between two layers, at least and at most
 STEEP: Final = 10  # an arrow that goes so much further across has one more between its layers
 SWEEPS: Final = 8
+WIDE: Final = 25  # spots of a row that would drift aside
 
 
 class Size(NamedTuple):
@@ -193,10 +194,21 @@ def _align(rows: Sequence[Sequence[_Spot]]) -> None:
             wished = [_wish(spot, from_above=is_down, from_below=not is_down or is_settling) for spot in row]
             for spot, x in zip(row, _apart(wished, list(map(_room, row))), strict=True):
                 spot.x = x
+    _centre(rows)
     edge = min((spot.x for row in rows for spot in row), default=0)
     for row in rows:
         for spot in row:
             spot.x -= edge
+
+
+def _centre(rows: Sequence[Sequence[_Spot]]) -> None:
+    """Bring wide rows back that have drifted aside one after the other, and what stands between them with them."""
+    wide = {at: fmean(spot.x + spot.size.across / 2 for spot in row) for at, row in enumerate(rows) if len(row) >= WIDE}
+    aside = next(iter(wide.values()), 0.0)
+    for at, row in enumerate(rows):
+        aside = wide.get(at, aside)
+        for spot in row:
+            spot.x -= aside
 
 
 def _room(spot: _Spot) -> float:
