@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, Final
 
 from bench.protocol import Asked, WentWrong
-from tenuto import Chain, Job, KeyRing, Tenuto, Unique, Workflow, job, results, telemetry
+from tenuto import Chain, Job, KeyRing, Tenuto, Unique, Workflow, graft, job, results, telemetry
 from tests.storage.tables import look_into
 
 QUEUE: Final = "default"
@@ -100,6 +100,12 @@ async def side() -> int:
 async def bottom() -> int:
     """Its last step, with the results of both."""
     return sum(results.get_all_results().values())
+
+
+@job
+async def spread(width: int) -> None:
+    """Fills its group with so many steps."""
+    await graft([noop.new(n) for n in range(width)])
 
 
 def diamond(n: int) -> Workflow:

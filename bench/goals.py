@@ -109,6 +109,11 @@ def _fanin() -> list[Goal]:
     ]
 
 
+def _fanout(database: str) -> Goal:
+    key = f"{database}fanout"
+    return Goal(key, "≤ 2 × as many plain jobs", own(key, "times"), at_most=2, is_sized=True)
+
+
 def _processes(count: int) -> list[Goal]:
     key, one = f"{PG}processes {count}", f"{PG}processes 1"
     return [
@@ -169,6 +174,7 @@ GOALS: Final = (
     Goal(f"{PG}diamonds", "≥ 50 % of the bare loop", beside(f"{PG}diamonds", BARE), at_least=0.5),
     Goal(f"{PG}diamonds", "≥ 30 × DBOS", beside(f"{PG}diamonds", "dbos"), at_least=30),
     *_fanin(),
+    *(_fanout(database) for database in (PG, "sqlite ")),
     *_large(),
     Goal(
         *(f"{PG}backlog 1000000", "≥ 80 % of the speed at 10,000"),

@@ -212,7 +212,8 @@ def _run(scenario: Callable[[Asked], Coroutine[Any, Any, Figures]], asked: Asked
 
 OFFERED: Final = (
     *(bulk, single, callers, drain, featured, chained, start, relay, nolisten, open, life, diamonds, mixed),
-    *(scale.fanin, scale.large, scale.backlog, scale.memory, scale.growth, scale.idle, scale.processes, scale.node),
+    *(scale.fanin, scale.fanout, scale.large, scale.backlog, scale.memory, scale.growth, scale.idle, scale.processes),
+    scale.node,
     *(limits.held, limits.freed, limits.died, limits.beside, limits.paced, limits.shares, limits.capped, limits.claims),
     pinned,
 )

@@ -264,6 +264,18 @@ def _fanin(database: Database, width: int, quick: int) -> Case:
     )
 
 
+def _fanout(database: Database, width: int, quick: int) -> Case:
+    return Case(
+        *("fanout", "a fan-out of {jobs} that a step computes", database, "fanout"),
+        options={"jobs": width},
+        quick={"jobs": quick},
+        shows="{fanned:.2f} s; as plain jobs {plain:.2f} s",
+        compares="times",
+        alone=True,
+        is_sized=True,
+    )
+
+
 def _backlog(database: Database, stored: int, quick: int) -> Case:
     return Case(
         *(f"backlog {stored}", "drain of {stored} stored, limit 1,000", database, "backlog", 1000),
@@ -297,6 +309,7 @@ def _at_size(database: Database) -> list[Case]:
     return [
         _fanin(database, 100, 100),
         _fanin(database, 10_000, 2_000),
+        _fanout(database, 10_000, 2_000),
         _large(database, "large 1000", 1_000, 1_000),
         _large(database, "large 100000", 100_000, 4_000),
         _backlog(database, 10_000, 6_000),

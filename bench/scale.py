@@ -32,12 +32,15 @@ from bench.deeds import (
     make_tables,
     noop,
     paused,
+    spread,
     started,
+    working,
 )
 from bench.protocol import Asked, Figures, WentWrong, rate
 from tenuto import Tenuto, Workflow, telemetry
 from tests.storage.tables import look_into
 
+STEPS_AROUND: Final = 3  # of a fan-out: its group, the step that computes it, and the one that joins it
 SMALL: Final = 2_000  # steps: below it a measurement is repeated
 ROUND: Final = 10_000  # jobs between two looks at the memory
 HANDFUL: Final = 50
@@ -73,6 +76,40 @@ def _joined(width: int) -> Workflow:
         flow.add(name, noop.new(n))
     flow.add("join", noop.new(width), deps=names)
     return flow
+
+
+async def fanout(asked: Asked) -> Figures:
+    """N jobs from when they are made to when all are done: plain ones, and as a fan-out that a step computes.
+
+    The fan-out is begun by one step and joined by another. Both are done once before, for a tenth of the jobs.
+    """
+    async with working(asked) as app:
+        few = asked.jobs // 10
+        await _plain(app, few)
+        await _fanned_out(app, few)
+        plain = await _plain(app, asked.jobs)
+        fanned = await _fanned_out(app, asked.jobs)
+    figures = {"plain": round(plain, 3), "fanned": round(fanned, 3), "times": round(fanned / plain, 3)}
+    steps = 2 * STEPS_AROUND + 2 * (few + asked.jobs)
+    return figures | await check_workflows(asked, 2, steps)
+
+
+async def _plain(app: Tenuto, count: int) -> float:
+    with Counted("queue.ack") as acked:
+        began = time.perf_counter()
+        await app.enqueue([noop.new(n) for n in range(count)])
+        await acked.reach(count)
+        return time.perf_counter() - began
+
+
+async def _fanned_out(app: Tenuto, count: int) -> float:
+    with Counted("workflow.finished") as finished:
+        began = time.perf_counter()
+        flow = Workflow()
+        flow.add("join", noop.new(count), deps=flow.add_graft("fan", spread.new(count)))
+        await app.enqueue(flow)
+        await finished.reach(1)
+        return time.perf_counter() - began
 
 
 async def large(asked: Asked) -> Figures:

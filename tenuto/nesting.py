@@ -36,7 +36,8 @@ def needs_of(steps: Mapping[str, Placed]) -> dict[str, dict[str, Flags]]:
     for name, step in steps.items():
         if step.parent is not None:
             inside.setdefault(step.parent, []).append(name)
-        needed.update(dep for dep in step.deps if dep in steps and steps[dep].parent == step.parent)
+        if step.deps:
+            needed.update(dep for dep in step.deps if dep in steps and steps[dep].parent == step.parent)
     begins = _begins(steps)
     return {
         name: {member: FORGIVING if member in needed else step.flags for member in inside[name]}
@@ -50,10 +51,10 @@ def _begins(steps: Mapping[str, Placed]) -> dict[str, dict[str, Flags]]:
     """What each step waits for before it, or its first members, can begin. Groups stand before their members."""
     found: dict[str, dict[str, Flags]] = {}
     for name, step in steps.items():
-        own = dict.fromkeys(step.deps, step.flags)
-        is_first = not any(dep in steps and steps[dep].parent == step.parent for dep in step.deps)
-        if step.parent is not None and is_first:
-            own = {**found.get(step.parent, {}), **own}
+        own = dict.fromkeys(step.deps, step.flags) if step.deps else {}
+        around = found.get(step.parent) if step.parent is not None else None
+        if around and not any(dep in steps and steps[dep].parent == step.parent for dep in step.deps):
+            own = {**around, **own}
         found[name] = own
     return found
 
@@ -77,6 +78,8 @@ def short(group: str | None, name: str) -> str:
 
 def prefixes(name: str) -> list[str]:
     """What the names of the groups around a step of that name would be: a, a/b of a/b/c."""
+    if "/" not in name:
+        return []
     parts = name.split("/")
     return ["/".join(parts[:end]) for end in range(1, len(parts))]
 

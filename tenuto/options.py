@@ -93,12 +93,12 @@ def as_jobs(work: Any) -> list[Job[Any, Any]]:
 
 def fitting(jobs: Sequence[Job[Any, Any]], sizes: Sizes) -> list[Job[Any, Any]]:
     """The same jobs, none of which carries more than the sizes allow. Raises TooLarge."""
+    for meta in {id(job.meta): job.meta for job in jobs if job.meta}.values():  # many steps share theirs
+        codec.encode(meta, limit=sizes.meta, what="meta")
     return [_fitting(job, sizes) for job in jobs]
 
 
 def _fitting(job: Job[Any, Any], sizes: Sizes) -> Job[Any, Any]:
-    if job.meta:
-        codec.encode(job.meta, limit=sizes.meta, what="meta")
     if job.encoded is None:  # made by hand, fetched, or without args
         has_args = job.args and not isinstance(job.args, Sealed)
         return job.replace(encoded=codec.encode(job.args, limit=sizes.args, what="args")) if has_args else job

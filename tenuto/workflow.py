@@ -1,7 +1,7 @@
 """Workflow: steps and their deps, added one by one, and turned into jobs, nodes and edges to be stored."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from copy import copy
 from dataclasses import dataclass
 from dataclasses import replace as changed
@@ -291,10 +291,7 @@ class Workflow:
 
         Raises EmptyWorkflow, UnknownDependency, CycleFound, whichever of them is true first.
         """
-        if not self._steps:
-            raise EmptyWorkflow
-        self._check_models()
-        return order({name: tuple(needs) for name, needs in needs_of(self._steps).items()})
+        return self._validated()[0]
 
     def check_is_part(self, is_logged: bool) -> None:
         """Raise InvalidWorkflow for what would be lost when these steps become a part of another workflow.
@@ -314,13 +311,11 @@ class Workflow:
 
     def rows(self) -> Rows:
         """What is to be stored; jobs with deps are suspended. Raises as `validate` does."""
-        self.validate()
+        needs = self._validated()[1]
         steps = self._steps.values()
-        needs = needs_of(self._steps)
-        needed = {dep for named in needs.values() for dep in named}
         return Rows(
             Head(self.id, self.name, self.on_finished, self._context, self.unique, self.debug),
-            [self.stored_as(step, len(needs[step.name]), step.name in needed) for step in steps],
+            self._stored_as(steps, needs, {dep for named in needs.values() for dep in named}),
             [node_of(step, needs[step.name], place) for place, step in enumerate(steps)],
             [edge for step in steps for edge in edges_of(step, needs[step.name], self._steps)],
         )
@@ -335,12 +330,13 @@ class Workflow:
         whole = Workflow(head.name, id=head.id, debug=head.is_logged)
         whole._steps = {each.name: each for each in (whole._nested(group, step) for step in self._steps.values())}
         needs = needs_of(whole._steps)
-        order({name: tuple(dep for dep in found if dep in needs) for name, found in needs.items()})
+        inside = {name: [dep for dep in found if dep in needs] for name, found in needs.items()}
+        if any(inside.values()):
+            order(inside)
         members = {} if group is None else members_of(group, whole._steps)
-        needed = {*members, *(dep for found in needs.values() for dep in found)}
         steps = list(whole._steps.values())
         return Growth(
-            [whole.stored_as(step, len(needs[step.name]), step.name in needed) for step in steps],
+            whole._stored_as(steps, needs, {*members, *(dep for found in needs.values() for dep in found)}),
             [node_of(step, needs[step.name], place) for place, step in enumerate(steps)],
             [Need(name, dep, flags) for name, found in needs.items() for dep, flags in found.items()],
             members,
@@ -430,6 +426,14 @@ class Workflow:
             raise InvalidWorkflow(f"{reference!r} is taken in group {group!r}, which has a step of that name itself")
         return Reference(name, reference.path)
 
+    def _validated(self) -> tuple[list[str], dict[str, dict[str, Flags]]]:
+        """What `validate` gives, and what each step waits for."""
+        if not self._steps:
+            raise EmptyWorkflow
+        self._check_models()
+        needs = needs_of(self._steps)
+        return order({name: tuple(found) for name, found in needs.items()}), needs
+
     def _copied(self) -> Self:
         same = copy(self)
         same._steps, same._holders = dict(self._steps), dict(self._holders)
@@ -466,6 +470,8 @@ class Workflow:
 
     def _names(self, name: str, deps: Dep | Iterable[Dep]) -> tuple[str, ...]:
         """Deps as names, each once, in the order given."""
+        if deps == ():
+            return ()
         several = (deps,) if isinstance(deps, str | Enum | Step) else deps
         if isinstance(deps, bytes | Mapping) or not isinstance(several, Iterable):
             told = "give names of steps, or Steps as add() gave them back: one, or several"
@@ -489,6 +495,8 @@ class Workflow:
 
     def _flags(self, cancelled: bool | None, discarded: bool | None, deleted: bool | None) -> Flags:
         """What is said of a step's flags, or what the workflow says."""
+        if cancelled is discarded is deleted is None:
+            return self.ignore_cancelled, self.ignore_discarded, self.ignore_deleted
         return (
             _flag("ignore_cancelled", self.ignore_cancelled if cancelled is None else cancelled),
             _flag("ignore_discarded", self.ignore_discarded if discarded is None else discarded),
@@ -530,6 +538,10 @@ class Workflow:
 
     def _nested(self, group: str | None, step: Step[Any]) -> Step[Any]:
         """A step of another workflow as one of this, in a group of it or in none."""
+        name = full(group, step.name)
+        parent = group if step.parent is None else full(group, step.parent)
+        if not step.deps and type(step.job.args) is not Waiting:
+            return Step(name, step.job, (), *step.flags, self.id, parent, step.is_group)
 
         def rename(name: str) -> str:
             return full(group, name)
@@ -542,11 +554,11 @@ class Workflow:
         outside = [each.step for each in held if each.workflow_id == self.id]
         return changed(
             step,
-            name=rename(step.name),
+            name=name,
             job=step.job if args is step.job.args else step.job.replace(args=args),
             deps=tuple(dict.fromkeys([*map(rename, step.deps), *outside])),
             workflow_id=self.id,
-            parent=group if step.parent is None else rename(step.parent),
+            parent=parent,
         )
 
     def _one_of_many(self, group: Step[Any], name: str, job: Job[Any, Any]) -> Step[Any]:
@@ -554,18 +566,25 @@ class Workflow:
         fresh = self._fresh(named, job)
         return Step(named, fresh, tuple(dict.fromkeys(self._referred(named, job))), *group.flags, self.id, group.name)
 
-    def stored_as(self, step: Step[Any], needs: int, is_needed: bool) -> Job[Any, Any]:
-        """A step's job as it is to be stored."""
-        values = (self.id, self.name, self.label, *([] if step.parent is None else [step.parent]))
-        debug = {DEBUG: True} if self.debug else {}
-        return step.job.replace(
-            meta={**step.job.meta, **dict(zip(IDENTIFIERS, values, strict=False)), **debug},
-            workflow_id=self.id,
-            state=SUSPENDED if needs or step.is_group else step.job.state,
-            waiting_on=needs,
-            has_needs=needs > 0,
-            has_dependents=is_needed,
-        )
+    def _stored_as(
+        self, steps: Iterable[Step[Any]], needs: Mapping[str, Mapping[str, Flags]], needed: Set[str]
+    ) -> list[Job[Any, Any]]:
+        """The jobs of steps as they are to be stored. Those of one group share their meta, where they have no own."""
+        metas: dict[str | None, dict[str, Any]] = {}
+        jobs: list[Job[Any, Any]] = []
+        for step in steps:
+            meta = metas.get(step.parent) or metas.setdefault(step.parent, self._meta(step.parent))
+            count, job = len(needs[step.name]), step.job
+            waits = {"waiting_on": count, "has_needs": count > 0, "has_dependents": step.name in needed}
+            state = SUSPENDED if count or step.is_group else job.state
+            own = {**job.meta, **meta} if job.meta else meta
+            jobs.append(job.replace(meta=own, workflow_id=self.id, state=state, **waits))
+        return jobs
+
+    def _meta(self, group: str | None) -> dict[str, Any]:
+        """What the meta of its jobs says of it, and of the group that they are in."""
+        values = (self.id, self.name, self.label, *([] if group is None else [group]))
+        return dict(zip(IDENTIFIERS, values, strict=False)) | ({DEBUG: True} if self.debug else {})
 
 
 def named(jobs: Sequence[Job[Any, Any]] | Mapping[str, Job[Any, Any]]) -> dict[str, Job[Any, Any]]:

@@ -17,7 +17,7 @@ def lay(workflow_id: str, nodes: Sequence[Node], edges: Sequence[Edge]) -> Verb[
     for part in _chunks(nodes):
         yield call("enqueue_nodes", workflow_id=workflow_id, nodes=[_node(node) for node in part])
     for some in _chunks(edges):
-        yield call("enqueue_edges", edges=[edge._asdict() for edge in some])
+        yield call("enqueue_edges", edges=[_said(edge) for edge in some])
 
 
 def complete_new(jobs: Sequence[Job[Any, Any]]) -> Verb[Settled]:
@@ -27,7 +27,15 @@ def complete_new(jobs: Sequence[Job[Any, Any]]) -> Verb[Settled]:
 
 
 def _node(node: Node) -> dict[str, Any]:
-    return {**node._asdict(), "deps": codec.encode(list(node.deps))}
+    said = _said(node)
+    if node.deps:
+        said["deps"] = codec.encode(list(node.deps))
+    return said
+
+
+def _said(row: Node | Edge) -> dict[str, Any]:
+    """A row without what is usual: flags that are not set, and what there is none of."""
+    return {name: value for name, value in zip(row._fields, row, strict=True) if value is not False and value != ()}
 
 
 def _chunks(rows: Sequence[Any]) -> Iterable[Sequence[Any]]:

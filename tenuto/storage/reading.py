@@ -150,7 +150,7 @@ def _step(row: Row) -> dict[str, Any]:
         "name": name,
         "job_id": job_id,
         "worker": worker,
-        "deps": tuple(codec.decode(deps)),
+        "deps": () if deps == "[]" else tuple(codec.decode(deps)),
         "fate": fate,
         "state": state or fate,
         "attempt": attempt or 0,

@@ -63,7 +63,7 @@ def enqueue_workflow(
 
     Raises WorkflowRunning for a unique one, while another of its name is unfinished.
     """
-    callback = None if head.on_finished is None else codec.encode(_document(head.on_finished))
+    callback = None if head.on_finished is None else codec.encode(_document(head.on_finished, {}))
     made = yield call("enqueue_workflow", **head._replace(on_finished=callback)._asdict(), steps=len(nodes))
     if not made:
         if head.is_unique:
@@ -104,9 +104,10 @@ def _packed(jobs: Sequence[AnyJob]) -> Iterable[tuple[list[AnyJob], list[dict[st
     """Jobs with their documents, as many at a time as one statement takes."""
     chunk: list[AnyJob] = []
     documents: list[dict[str, Any]] = []
+    metas: dict[int, str] = {}
     weight = 0
     for job in jobs:
-        documents.append(_document(job))
+        documents.append(_document(job, metas))
         chunk.append(job)
         weight += len(documents[-1]["args"])
         if len(chunk) == CHUNK or weight > CHUNK_WEIGHT:
@@ -116,8 +117,11 @@ def _packed(jobs: Sequence[AnyJob]) -> Iterable[tuple[list[AnyJob], list[dict[st
         yield chunk, documents
 
 
-def _document(job: AnyJob) -> dict[str, Any]:
-    """What is stored of a new job, without what is empty or as usual: the statement knows the rest."""
+def _document(job: AnyJob, metas: dict[int, str]) -> dict[str, Any]:
+    """What is stored of a new job, without what is empty or as usual: the statement knows the rest.
+
+    `metas` keeps the texts of metas, by their identity: those that many steps share are encoded once.
+    """
     document = {
         "id": job.id,
         "queue": job.queue,
@@ -128,14 +132,15 @@ def _document(job: AnyJob) -> dict[str, Any]:
     if job.priority:
         document["priority"] = job.priority
     if job.meta:
-        document["meta"] = codec.encode(job.meta, limit=META_MOST, what="meta")
+        text = metas.get(id(job.meta)) or codec.encode(job.meta, limit=META_MOST, what="meta")
+        document["meta"] = metas[id(job.meta)] = text
     if job.tags:
         document["tags"] = codec.encode(list(job.tags))
     if (job.timeout, job.scheduled_at, job.schedule_in) != (None, None, None):
         at = None if job.scheduled_at is None else micros(job.scheduled_at - EPOCH)
         document |= {"timeout": micros(job.timeout), "scheduled": at, "delay": micros(job.schedule_in)}
     if job.workflow_id is not None:
-        document |= {name: getattr(job, name) for name in _OF_STEPS}
+        document |= {name: value for name in _OF_STEPS if (value := getattr(job, name)) and value is not AVAILABLE}
     if job.has_hooks:
         document["has_hooks"] = True
     if job.unique_key is not None:

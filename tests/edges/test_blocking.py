@@ -71,6 +71,13 @@ def idle(app: Tenuto) -> Job[Any, Any]:
     return app.enqueue(Obey.ok(queue=NOBODYS))
 
 
+def waiting(name: str = "one") -> Workflow:
+    """A workflow of one step, on which nobody works."""
+    flow = Workflow()
+    flow.add(name, Obey.ok(queue=NOBODYS))
+    return flow
+
+
 def finished(app: Tenuto) -> Workflow:
     flow = Workflow("of one step")
     flow.add("one", Obey.value(7))
@@ -90,7 +97,10 @@ def recorded(app: Tenuto) -> bool:
 
 def workflow(app: Tenuto) -> bool:
     handle = app.workflow(finished(app).id)
-    return handle.status().is_finished and handle.result("one") == 7
+    grown = app.workflow(app.enqueue(waiting()).id)
+    grown.append(waiting("two"))
+    done = [grown.job("one").state, grown.update("two", {"priority": 3}), grown.delete("two"), grown.cancel()]
+    return handle.status().is_finished and handle.result("one") == 7 and done == ["available", True, ["two"], ["one"]]
 
 
 def queue(app: Tenuto) -> bool:
@@ -131,6 +141,7 @@ ASKED: dict[str, Callable[[Tenuto], bool]] = {
     "await_many": lambda app: app.await_many([app.relay(twice.new(2))], timeout=30) == [Completed(4)],
     "cancel": each(lambda app, stored: app.cancel(stored)),
     "check": lambda app: len(app.check()) > 3,
+    "costs": lambda app: app.costs().total.requests == 0,
     "counts": lambda app: bool(idle(app)) and app.counts()[NOBODYS]["available"] >= 1,
     "cron": cron,
     "delete": each(lambda app, stored: app.delete(stored)),
@@ -148,7 +159,9 @@ ASKED: dict[str, Callable[[Tenuto], bool]] = {
     "relay": lambda app: app.relay(twice.new(3)).result(timeout=30) == 6,
     "relay_to": lambda app: app.relay_to(until_ended(app, app.enqueue(twice.new(4))).id).outcome() == Completed(8),
     "retry": each(lambda app, stored: app.cancel(stored) and app.retry(stored)),
+    "signal": lambda app: app.signal(idle(app), "go", 1),
     "update": update,
+    "waits": lambda app: app.waits(idle(app)) == [],
     "workflow": workflow,
     "workflows": lambda app: bool(finished(app)) and app.workflows(limit=1)[0].name == "of one step",
 }

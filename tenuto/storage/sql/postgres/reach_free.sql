@@ -9,31 +9,32 @@ with recursive mine as materialized (
     where j.id = any(%(ids)s::uuid[])
 ),
 doomed (id) as (
-    select id from mine where is_bad
+    select unnest(array(select id from mine where is_bad))
     union
-    select e.job_id
+    select e.id
     from doomed d
-    cross join lateral (
-        select e.job_id from {schema}.edges e where e.needs_id = d.id and not e.met offset 0
-    ) e
+    cross join lateral unnest(array(
+        select e.job_id from {schema}.edges e where e.needs_id = d.id and not e.met)) as e (id)
 ),
 ending (id) as (
-    select unnest(%(ids)s::uuid[]) union select id from doomed
+    select unnest(%(ids)s::uuid[]) union all select id from doomed
 ),
-behind (id, is_group) as (
-    select e.job_id, e.of_group from {schema}.edges e where e.needs_id = any(array(select id from ending))
+groups (id) as (
+    select unnest(array(
+        select e.job_id from {schema}.edges e where e.of_group and e.needs_id = any(array(select id from ending))))
     union
-    select e.job_id, e.of_group
-    from behind b
-    cross join lateral (
-        select e.job_id, e.of_group from {schema}.edges e where b.is_group and e.needs_id = b.id offset 0
-    ) e
+    select e.id
+    from groups g
+    cross join lateral unnest(array(
+        select e.job_id from {schema}.edges e where e.of_group and e.needs_id = g.id)) as e (id)
 ),
 reached (id) as (
     select id from ending
-    union
-    select id from behind
-    union
+    union all
+    select e.job_id
+    from {schema}.edges e
+    where e.needs_id = any(array(select id from ending union all select id from groups))
+    union all
     select (
         select n.id
         from {schema}.jobs n

@@ -90,7 +90,7 @@ create table {schema}.workflow_nodes (
     result text,
     result_at timestamptz,
     primary key (workflow_id, name)
-) with (fillfactor = 80);
+) with (fillfactor = 50);
 
 create unique index workflow_nodes_job on {schema}.workflow_nodes (job_id);
 
@@ -102,7 +102,7 @@ create table {schema}.edges (
     ignore_deleted boolean not null,
     met boolean not null default false,
     primary key (job_id, needs_id)
-);
+) with (fillfactor = 50);
 
 create index edges_needs on {schema}.edges (needs_id);
 
