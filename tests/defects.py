@@ -187,8 +187,8 @@ DEFECTS = [
     Fence(
         "Steps that wait take slots, to look whether they may run",
         "workflow.py",
-        r"state=SUSPENDED if needs or step\.is_group else step\.job\.state",
-        "state=step.job.state",
+        r"state = SUSPENDED if count or step\.is_group else job\.state",
+        "state = job.state",
         "tests/stories/test_workflow.py::test_a_step_that_waits_takes_no_slot",
     ),
     Fence(

@@ -118,8 +118,8 @@ OF_WORKFLOWS = [
     Fence(
         "It waits for those that a graft adds, too",
         "storage/append.py",
-        r'"met": -_needs_of_stored\(less, group\)',
-        '"met": 0',
+        r"again = \[there\[need\.step\]\.job_id .*",
+        "again: list[str] = []",
         "tests/stories/test_growing.py::test_what_is_behind_a_graft_waits_for_all_that_it_adds",
     ),
     Fence(

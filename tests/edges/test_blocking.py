@@ -73,7 +73,7 @@ def idle(app: Tenuto) -> Job[Any, Any]:
 
 def waiting(name: str = "one") -> Workflow:
     """A workflow of one step, on which nobody works."""
-    flow = Workflow()
+    flow = Workflow("of one step")
     flow.add(name, Obey.ok(queue=NOBODYS))
     return flow
 
