@@ -28,6 +28,7 @@ from tenuto.features.encrypted import Encryption
 from tenuto.features.feature import Feature, Process, fold_new, fold_store, nest, overriding, ranked
 from tenuto.features.hooks import WorkerHooks
 from tenuto.features.unique import UniqueJobs
+from tenuto.graph import GROUP
 from tenuto.job import Job, Result
 from tenuto.naming import importable, origin_of
 from tenuto.options import JobOptions, WorkerOptions, checked
@@ -177,6 +178,8 @@ def define(
         del given[option]
     hooks = WorkerHooks(worker, given.pop("hooks", ()))
     names = (name, *given.pop("aliases", ()))
+    if GROUP in names:
+        raise DefinitionError(f"{GROUP!r} is the name of the worker of groups; take another one")
     given.pop("name", None)
     template: Job[Any, Any] = Job(name, **given)
     origin, compiled = origin_of(worker, code), unwrap(code).__code__

@@ -14,6 +14,7 @@ from tenuto.features.encrypted import Encrypted
 from tenuto.features.keys import KeyProvider, KeyRing
 from tenuto.features.recorded import Recorded
 from tenuto.features.unique import Unique, unique_of
+from tenuto.graph import GROUP
 from tenuto.job import AVAILABLE, Duration, Job, check_name, id_of, seconds
 from tenuto.reference import references
 from tenuto.sizes import META_MOST, Sizes
@@ -127,6 +128,8 @@ def _storable(job: Job[Any, Any]) -> Job[Any, Any]:
         )
     if job.inserted_at is not None or job.existing:
         return Job.of({name: getattr(job, name) for name in _CONTENT})
+    if job.worker == GROUP:
+        raise InvalidJob(f"{GROUP!r} is the worker of groups, whose jobs nobody runs; add one to a Workflow")
     if job.workflow_id is not None or job.waiting_on:
         raise InvalidJob(f"job {job.id} is a step, and is stored with its workflow; enqueue the Workflow")
     if job.state is not AVAILABLE:

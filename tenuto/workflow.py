@@ -464,6 +464,8 @@ class Workflow:
             raise InvalidWorkflow(f"step {name!r} holds a Job that was stored before; make a new() one")
         if job.state is not AVAILABLE and type(job.args) is not Waiting:
             raise InvalidWorkflow(f"step {name!r} holds a Job that says it is {job.state}; make one with new()")
+        if job.worker == GROUP:
+            raise InvalidWorkflow(f"step {name!r} is made like a group; add it by add_workflow() or add_many()")
         if any(isinstance(feature, Chained) for feature in storing(job)):
             raise ChainInWorkflow(name, job.worker)
         return job

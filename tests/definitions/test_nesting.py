@@ -6,9 +6,20 @@ from typing import Any
 
 import pytest
 
-from tenuto.errors import CycleFound, DuplicateJob, DuplicateStep, InvalidTemplate, InvalidWorkflow, UnknownDependency
+from tenuto.errors import (
+    CycleFound,
+    DefinitionError,
+    DuplicateJob,
+    DuplicateStep,
+    InvalidJob,
+    InvalidTemplate,
+    InvalidWorkflow,
+    UnknownDependency,
+)
 from tenuto.function import job
 from tenuto.graph import GROUP
+from tenuto.job import Job
+from tenuto.options import as_jobs
 from tenuto.reference import references
 from tenuto.workflow import Step, Workflow
 
@@ -254,3 +265,20 @@ def test_the_job_of_on_finished_is_no_member_either():
 
     with pytest.raises(InvalidWorkflow, match="on_finished="):
         Workflow(on_finished=told).add_workflow("g", inner)
+
+
+# ── the worker of groups ──────────────────────────────────────────────────────────────────────────
+
+
+def test_nobody_makes_a_job_of_the_worker_of_groups_by_hand():
+    """No node would ever run it."""
+    with pytest.raises(InvalidWorkflow, match="made like a group"):
+        Workflow().add("group", Job(GROUP))
+    with pytest.raises(InvalidJob, match="whose jobs nobody runs"):
+        as_jobs(Job(GROUP))
+
+
+@pytest.mark.parametrize("options", [{"name": GROUP}, {"name": "mine", "aliases": [GROUP]}])
+def test_no_worker_takes_the_name_of_that_of_groups(options):
+    with pytest.raises(DefinitionError, match="worker of groups"):
+        job(**options)(lambda: None)
