@@ -18,6 +18,10 @@ TESTS = {
     "nobody awaited it before it ended": (RELAY, "test_a_job_that_nobody_awaited_has_kept_no_value"),
     "… and it is a step": (RELAY, "test_what_a_step_kept_answers_also_where_nobody_awaited"),
     "… and it is recorded": (RELAY, "test_what_a_recorded_job_kept_answers_also_where_nobody_awaited"),
+    "it is a [group](growing.md), which nobody runs": (
+        "tests/stories/test_group_results.py",
+        "test_a_relay_to_a_group_does_not_say_that_its_result_is_null",
+    ),
     "an operator cancels it": (RELAY, "test_an_operators_cancel_answers"),
     "its node dies and it is rescued": (RELAY, "test_a_rescued_job_answers_when_it_has_run_after_all"),
     "it is discarded, since it kills its nodes": (
