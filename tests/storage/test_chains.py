@@ -787,7 +787,7 @@ async def test_whatever_is_done_to_chains_at_once_leaves_them_in_order(pair: Pai
     with lost_races() as lost:
         await storm.run()
 
-    assert len(lost) <= 5, lost  # where another link became the next one after the rows had been locked
+    assert len(lost) <= 10, lost  # where another link became the next one after the rows had been locked
     assert await complaints(pair[0]) == {}
 
 
