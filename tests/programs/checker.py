@@ -54,22 +54,29 @@ def _order(run: Run) -> Iterator[str]:
             continue
         if row["what"] == "fate" and row["became"] is not None:
             fates.setdefault(name, set()).add(row["became"])
-        elif row["what"] == "job" and row["became"] in ("executing", "completed"):
-            yield from (f"{name} was {row['became']} before {dep}" for dep in _missing(run, name, fates))
+        elif row["what"] == "job" and row["became"] == "executing":
+            yield from (f"{name} began before {dep} had ended" for dep in _unmet(run, name, fates))
+        elif row["what"] == "job" and row["became"] == "completed":
+            yield from (f"{name} ended before {member} had" for member in _unended(run, name, fates))
 
 
-def _missing(run: Run, name: str, fates: dict[str, set[str]]) -> Iterator[str]:
-    spec = _steps(run).get(name)
+def _unmet(run: Run, name: str, fates: dict[str, set[str]]) -> Iterator[str]:
+    """What a step, or a group that it is in, needs and never had. Groups themselves wait for their members alone."""
+    steps = _steps(run)
+    for each in (*prefixes(name), name):
+        parent, _, _ = each.rpartition("/")
+        spec = steps.get(each, Spec(each))
+        for dep in (f"{parent}/{dep}" if parent else dep for dep in spec.deps):
+            seen = fates.get(dep, set())
+            if "completed" not in seen and not (spec.forgives and seen):
+                yield dep
+
+
+def _unended(run: Run, name: str, fates: dict[str, set[str]]) -> Iterator[str]:
+    """Members of a group that had not ended."""
     parent, _, _ = name.rpartition("/")
-    if spec is None:
-        return
-    for dep in spec.deps:
-        seen = fates.get(f"{parent}/{dep}" if parent else dep, set())
-        if "completed" not in seen and not (spec.forgives and seen):
-            yield dep
-    if spec.deed in ("holds", "grafts"):
-        held = [member for member, _ in spec.steps(parent) if member != name]
-        yield from (member for member in held if not fates.get(member) and not _is_excused(name, member, fates))
+    held = [member for member, _ in _steps(run).get(name, Spec(name)).steps(parent) if member != name]
+    yield from (member for member in held if not fates.get(member) and not _is_excused(name, member, fates))
 
 
 def _is_excused(group: str, member: str, fates: dict[str, set[str]]) -> bool:
