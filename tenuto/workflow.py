@@ -14,18 +14,15 @@ from uuid import UUID
 from uuid_utils import uuid7
 
 from tenuto import codec
-from tenuto.definition import resolve, storing
+from tenuto.definition import storing
 from tenuto.errors import (
     ChainInWorkflow,
     DuplicateJob,
     DuplicateStep,
     EmptyWorkflow,
     ForeignStep,
-    InvalidArgs,
     InvalidTemplate,
     InvalidWorkflow,
-    ModelNotTaken,
-    UnknownWorker,
 )
 from tenuto.features.chain import Chained
 from tenuto.features.encrypted import Encryption
@@ -34,6 +31,7 @@ from tenuto.graph import GROUP, Edge, Growth, Head, Need, Node, order
 from tenuto.job import AVAILABLE, IDENTIFIERS, SUSPENDED, Job, Result, check_name, id_of
 from tenuto.llm.debugging import DEBUG
 from tenuto.llm.review import quoted
+from tenuto.models import checked_models, labelled, modelled, step_name
 from tenuto.nesting import Flags, full, is_inside, members_of, needs_of, prefixes, renamed, short
 from tenuto.reference import Reference, Waiting, references
 from tenuto.sizes import ARGS_MOST
@@ -85,9 +83,6 @@ class ModelSteps(NamedTuple):
     synthesis: Step[Any] | None
 
 
-MODEL: Final = "workflow_model"  # the arg that tells a step its model
-
-
 class Rows(NamedTuple):
     """A workflow as it goes into the database: in the order of adding, with every job ready to be stored."""
 
@@ -136,7 +131,7 @@ class Workflow:
         self.ignore_cancelled = _flag("ignore_cancelled", ignore_cancelled)
         self.ignore_discarded = _flag("ignore_discarded", ignore_discarded)
         self.ignore_deleted = _flag("ignore_deleted", ignore_deleted)
-        self.models: Mapping[str, str] = MappingProxyType(_checked_models(models or {}))
+        self.models: Mapping[str, str] = MappingProxyType(checked_models(models or {}))
         self.debug = _flag("debug", debug)
         self._steps: dict[str, Step[Any]] = {}
         self._holders: dict[str, str] = {}  # the step of each job, by id
@@ -160,7 +155,7 @@ class Workflow:
         no deps or no flag, and ModelNotTaken where `models` names the step and its worker takes no `workflow_model`;
         then nothing was added.
         """
-        name = self._free(_name(name))
+        name = self._free(step_name(name))
         flags = self._flags(ignore_cancelled, ignore_discarded, ignore_deleted)
         fresh = self._fresh(name, job)
         needs = tuple(dict.fromkeys([*self._names(name, deps), *self._referred(name, job)]))
@@ -245,12 +240,12 @@ class Workflow:
         `results.get_model_results(name)`; with `partial` it forgives those that end badly. The flags are those of the
         group. Raises as `add` does, and ModelNotTaken.
         """
-        name, attempt = _name(name), self._copied()
+        name, attempt = step_name(name), self._copied()
         jobs: dict[str, Job[Any, Any]] = {}
         labels: dict[str, str] = {}
-        for label, model in _labelled(models).items():
+        for label, model in labelled(models).items():
             labels[label] = quoted(label)
-            jobs[labels[label]] = _modelled(full(name, labels[label]), job, model)
+            jobs[labels[label]] = modelled(full(name, labels[label]), job, model)
         ends = {"ignore_cancelled": ignore_cancelled, "ignore_discarded": ignore_discarded}
         attempt.add_many(name, jobs, deps, ignore_deleted=ignore_deleted, **ends)
         members = {label: attempt._steps[full(name, short)] for label, short in labels.items()}
@@ -490,7 +485,7 @@ class Workflow:
 
     def _own(self, name: str, dep: Dep) -> str:
         if not isinstance(dep, Step):
-            return _name(dep)
+            return step_name(dep)
         if dep.workflow_id != self.id:
             raise ForeignStep(name, dep.name)
         return dep.name
@@ -517,10 +512,10 @@ class Workflow:
         """The step with its model among its args, where there is one for it."""
         if step.name not in self.models:
             return step
-        return changed(step, job=_modelled(step.name, step.job, self.models[step.name], step.job.id))
+        return changed(step, job=modelled(step.name, step.job, self.models[step.name], step.job.id))
 
     def _group(self, name: str | Enum, deps: Dep | Iterable[Dep], flags: Flags) -> Step[Any]:
-        named = self._free(_name(name))
+        named = self._free(step_name(name))
         if named in self._prefixes:
             raise InvalidWorkflow(f"group {named!r} cannot be told from steps whose names begin with '{named}/'")
         needs = self._names(named, deps)
@@ -564,7 +559,7 @@ class Workflow:
         )
 
     def _one_of_many(self, group: Step[Any], name: str, job: Job[Any, Any]) -> Step[Any]:
-        named = full(group.name, _name(name))
+        named = full(group.name, step_name(name))
         fresh = self._fresh(named, job)
         return Step(named, fresh, tuple(dict.fromkeys(self._referred(named, job))), *group.flags, self.id, group.name)
 
@@ -641,48 +636,3 @@ def _flag(what: str, flag: bool) -> bool:
     if not isinstance(flag, bool):
         raise InvalidWorkflow(f"{what}={flag!r:.80} is neither True nor False")
     return flag
-
-
-# ── models ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _modelled(step: str, job: Job[Any, Result], model: str, id: str | None = None) -> Job[Any, Result]:
-    """The job, made anew with its model among its args. Raises ModelNotTaken."""
-    if type(job.args) not in (dict, Waiting):
-        raise ModelNotTaken(step, job.worker, "its args are no dict")
-    args: dict[str, Any] = {**job.args, MODEL: model}
-    try:
-        return resolve(job.worker).new(args, job.replace(state=AVAILABLE), id)
-    except InvalidArgs as refused:
-        raise ModelNotTaken(step, job.worker, refused.problems[0][1]) from None
-    except UnknownWorker:
-        raise ModelNotTaken(step, job.worker, "no worker of that name is registered here") from None
-
-
-def _checked_models(models: Any) -> dict[str, str]:
-    if not isinstance(models, Mapping):
-        raise InvalidWorkflow("models= takes names of models by the names of steps")
-    given = cast("Any", models)
-    return {_name(step): check_name("model", model) for step, model in given.items()}
-
-
-def _labelled(models: Any) -> dict[str, str]:
-    """Models by their labels. Raises InvalidWorkflow for none, and DuplicateStep for one that is named twice."""
-    if isinstance(models, Mapping):
-        found = _checked_models(models)
-    elif isinstance(models, str) or not isinstance(models, Iterable):
-        raise InvalidWorkflow("models are names of models in a list, or by labels of yours")
-    else:
-        given = cast("Any", models)
-        listed = [check_name("model", model) for model in given]
-        found = dict(zip(listed, listed, strict=True))
-        if len(found) < len(listed):
-            twice = next(model for model in listed if listed.count(model) > 1)
-            raise InvalidWorkflow(f"model {twice!r} is named twice; give models by labels to ask one twice")
-    if not found:
-        raise InvalidWorkflow("there is no model to ask")
-    return found
-
-
-def _name(name: Any) -> str:
-    return check_name("step", name.value if isinstance(name, Enum) else name)

@@ -1,11 +1,6 @@
 """Review: how the steps of several models are named that do the same, so that no two models share a name."""
 
 
-def model_step(name: str, label: str) -> str:
-    """What the step of one model is called, of those that `fan_out_models` adds."""
-    return f"{name}/{quoted(label)}"
-
-
 def quoted(label: str) -> str:
     """A model, or its label, as it can stand in a name."""
     return label.replace("%", "%25").replace("/", "%2F")
